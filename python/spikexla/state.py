@@ -1,0 +1,362 @@
+"""State: a named box for one value that functions may read and write, also while being traced.
+
+A State holds raw arrays (`_raw`) and, when its value is more than one array, the tree that puts
+them together (`_tree`: a Quantity's unit, the keys of a dict).  Compiled functions move raw arrays
+only.
+
+Every State remembers the trace that sees it (`_frame`).  One identity compare with the trace that
+is active in this thread decides whether an access has to be reported to it; what a trace does with
+the report is the business of `transform/trace.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+import jax
+import numpy as np
+
+_PACKAGE = __name__.rpartition(".")[0]
+
+
+class TraceError(RuntimeError):
+    """A State met a trace that cannot see it."""
+
+
+class _Active(threading.local):
+    frame: Any = None
+
+
+class _Epoch:
+    """A number that changes whenever something that compiled functions rely on may have changed.
+
+    Compiled functions compare it first and look closer only when it moved.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def bump(self) -> None:
+        self.value += 1
+
+
+class _Lost:
+    """Stands in `_frame` for the trace of a State that was born in a trace and never got out."""
+
+    def __repr__(self) -> str:
+        return "<a trace that has ended>"
+
+
+ACTIVE = _Active()
+EPOCH = _Epoch()
+LOST = _Lost()
+TRACE_LOCK = threading.RLock()  # one thread traces at a time; the others wait, see `State._reach`
+
+_leaf_types: set[type] = {int, float, bool, complex}  # grows by the array types met
+
+
+def rely_on(owner: Any, attribute: str) -> None:
+    """Tells the active trace that it is valid for the present value of `owner.attribute` only.
+
+    Whoever changes the attribute bumps EPOCH.
+    """
+    if ACTIVE.frame is not None:
+        ACTIVE.frame.relied[id(owner), attribute] = owner
+
+
+def has_tracer(value: Any) -> bool:
+    """Whether any array in `value` is a tracer."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+
+
+def take_apart(value: Any) -> tuple[Any, Any]:
+    """The raw form of a value: (array, None), or (list of arrays, tree)."""
+    if type(value) in _leaf_types:
+        return value, None
+    if isinstance(value, jax.Array):
+        if not isinstance(value, jax.core.Tracer):
+            _leaf_types.add(type(value))
+        return value, None
+    if isinstance(value, np.ndarray | np.generic):
+        return jax.numpy.asarray(value), None
+    leaves, tree = jax.tree.flatten(value)
+    # numpy arrays can be changed behind a State's back; jax arrays cannot.
+    leaves = [jax.numpy.asarray(x) if isinstance(x, np.ndarray) else x for x in leaves]
+    return leaves, tree
+
+
+class State:
+    """A value that persists across calls and may change: potentials, weights, counters, buffers.
+
+    Read and write it through `value`.  A value is an array, a number, a quantity or a tree of them;
+    its shape may change (a batch dimension comes and goes).  Subclasses may set any attribute.
+
+    >>> count = State(jnp.zeros(3), name="count")
+    >>> count.value = count.value.at[0].add(1.0)
+    >>> count.value
+    Array([1., 0., 0.], dtype=float32)
+
+    Raises ValueError when a State is assigned, TraceError when a traced value is written under a
+    transform of `jax` itself, which cannot see States (use `spikexla.transform`).
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_frame", "_raw", "_site", "_tree", "name", "tag")
+
+    def __init__(self, value: Any, name: str | None = None, *, tag: Any = None) -> None:
+        self.name, self.tag = name, tag
+        self._site = _creation_site()
+        self._raw, self._tree = take_apart(value.value if isinstance(value, State) else value)
+        self._frame = frame = ACTIVE.frame
+        if frame is not None:
+            frame.new.append(self)
+        elif type(self._raw) not in _leaf_types:
+            self._refuse_tracers(value)
+
+    @property
+    def value(self) -> Any:
+        """The current value."""
+        if ACTIVE.frame is not self._frame:
+            self = self._reach(reading=True)
+        return self._raw if self._tree is None else self._tree.unflatten(self._raw)
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        if isinstance(value, State):
+            raise ValueError(
+                f"{self.label} was assigned a State; assign its value: `a.value = b.value`"
+            )
+        frame = ACTIVE.frame
+        if frame is not self._frame:
+            self = self._reach()
+        raw, tree = take_apart(value)
+        if frame is not None:
+            frame.note_write(self, raw)
+        elif type(raw) not in _leaf_types:
+            self._refuse_tracers(value)
+        self._raw = raw
+        if tree is not self._tree and tree != self._tree:
+            EPOCH.bump()
+            self._tree = tree
+
+    def _reach(self, reading: bool = False) -> State:
+        """The State behind this one, seen by the active trace, whichever saw it last."""
+        while isinstance(self._frame, State):  # adopted: see `adopt`
+            self = self._frame
+        if self._frame is LOST:
+            if reading:
+                raise TraceError(
+                    f"{self.label} has no value: it was created inside a traced function that "
+                    "failed or is not `spikexla.transform.jit`. Create it before, or write it now."
+                )
+            self._frame = frame = ACTIVE.frame
+            if frame is not None:
+                frame.new.append(self)
+        elif ACTIVE.frame is not None:
+            if self._frame is not ACTIVE.frame:
+                ACTIVE.frame.touch(self)
+        elif self._frame is not None:
+            with TRACE_LOCK:  # another thread is tracing with it; wait for it to put the value back
+                pass
+        return self
+
+    def _refuse_tracers(self, value: Any) -> None:
+        if has_tracer(value):
+            raise TraceError(
+                f"{self.label} was given a traced value outside of any transform of spikexla: a "
+                "transform of jax itself (jax.jit, jax.grad, jax.vmap, jax.lax.scan...) cannot "
+                "carry States. Use the one of the same name in spikexla.transform."
+            )
+
+    def adopt(self, other: State) -> None:
+        """Takes over the value of `other`, which becomes a second name for this State."""
+        frame = ACTIVE.frame
+        self.value = other.value
+        if frame is not None and any(other is state for state in frame.new):
+            frame.new[:] = [state for state in frame.new if state is not other]
+        other._frame = self
+
+    @property
+    def label(self) -> str:
+        """How error messages call this State: its class, its name, where it was created."""
+        name = f" {self.name!r}" if self.name else ""
+        where = f" (created at {self._site[0]}:{self._site[1]})" if self._site else ""
+        return f"{type(self).__name__}{name}{where}"
+
+    def __repr__(self) -> str:
+        if self._frame is LOST:
+            return f"{type(self).__name__}(no value)"
+        return f"{type(self).__name__}({_summary(self.value)})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        value = jax.tree.map(_to_host, self.value)
+        return {"value": value, "name": self.name, "tag": self.tag, "attributes": self.__dict__}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        self.name, self.tag = saved["name"], saved["tag"]
+        self.__dict__.update(saved["attributes"])
+        self._site = None
+        self._frame = None
+        value = jax.tree.map(_from_host, saved["value"], is_leaf=lambda x: isinstance(x, _Key))
+        self._raw, self._tree = take_apart(value)
+
+    def __deepcopy__(self, memo: dict) -> State:
+        import copy
+
+        # Arrays are immutable, so a copy shares them; only the box and its attributes are new.
+        twin = object.__new__(type(self))
+        memo[id(self)] = twin
+        twin.name, twin.tag, twin._site = self.name, self.tag, self._site
+        twin._raw, twin._tree = take_apart(self.value)
+        twin._frame = frame = ACTIVE.frame
+        if frame is not None:
+            frame.new.append(twin)
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
+
+class _Kind(type):
+    """Lets `isinstance(weight, LongTermState)` hold for parameters, which are long-lived too.
+
+    The filter `module.states(LongTermState)` goes by the class hierarchy, where the kinds are
+    disjoint; code written for brainstate asks `isinstance`, where parameters are long-term states.
+    """
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return cls.__subclasscheck__(type(instance))
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        if cls.__dict__.get("_counts_parameters", False) and ParamState in subclass.__mro__:
+            return True
+        return cls in subclass.__mro__
+
+
+class ParamState(State):
+    """A learnable parameter: updated by optimisers, saved, kept across trials.
+
+    >>> weight = ParamState(jnp.ones((2, 3)))
+    """
+
+    __slots__ = ()
+
+
+class ShortTermState(State):
+    """A temporary variable of the dynamics: reset at the start of each trial, not saved.
+
+    Its value at construction is what the default `Module.reset_state` goes back to.
+
+    >>> voltage = ShortTermState(jnp.full(100, -65.0))
+    """
+
+    __slots__ = ("_start",)
+
+    def __init__(self, value: Any, name: str | None = None, *, tag: Any = None) -> None:
+        super().__init__(value, name, tag=tag)
+        self._start = None if has_tracer(self._raw) else (self._raw, self._tree)
+
+    def adopt(self, other: State) -> None:
+        start = getattr(other, "_start", None)
+        super().adopt(other)
+        if start is not None:
+            self._start = start
+
+    def reset(self, batch_size: int | tuple[int, ...] | None = None) -> None:
+        """Goes back to the value at construction, repeated along leading batch dimensions."""
+        if self._start is None:
+            raise TraceError(
+                f"{self.label} was created inside a traced function, so its first value is not "
+                "known here. Give its module a `reset_state`, or create it before the trace."
+            )
+        raw, tree = self._start
+        if batch_size is not None:
+            lead = (batch_size,) if isinstance(batch_size, int) else tuple(batch_size)
+            raw = jax.tree.map(
+                lambda x: jax.numpy.broadcast_to(x, (*lead, *jax.numpy.shape(x))), raw
+            )
+        self.value = raw if tree is None else tree.unflatten(raw)
+
+    def __getstate__(self) -> dict[str, Any]:
+        start = None
+        if self._start is not None:
+            raw, tree = self._start
+            start = jax.tree.map(_to_host, raw if tree is None else tree.unflatten(raw))
+        return {**super().__getstate__(), "start": start}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        super().__setstate__(saved)
+        start = saved["start"]
+        self._start = None if start is None else take_apart(jax.tree.map(_from_host, start))
+
+    def __deepcopy__(self, memo: dict) -> State:
+        twin = super().__deepcopy__(memo)
+        twin._start = self._start
+        return twin
+
+
+class LongTermState(State, metaclass=_Kind):
+    """A persistent variable that is not trained: statistics, counters, homeostatic variables.
+
+    >>> spikes_seen = LongTermState(0)
+    >>> spikes_seen.value += 1
+    """
+
+    __slots__ = ()
+    _counts_parameters = True
+
+
+def is_kind(state: State, kind: type, *, exact: bool = True) -> bool:
+    """Whether `state` is of this kind; with `exact=False`, as `isinstance` sees it."""
+    return kind in type(state).__mro__ if exact else isinstance(state, kind)
+
+
+class _Key:
+    """A typed random key on its way through pickle."""
+
+    def __init__(self, key: jax.Array) -> None:
+        self.data = np.asarray(jax.random.key_data(key))
+        self.impl = str(jax.random.key_impl(key))
+
+
+def _to_host(leaf: Any) -> Any:
+    if not isinstance(leaf, jax.Array):
+        return leaf
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return _Key(leaf)
+    return np.asarray(leaf)
+
+
+def _from_host(leaf: Any) -> Any:
+    if isinstance(leaf, _Key):
+        return jax.random.wrap_key_data(leaf.data, impl=leaf.impl)
+    return jax.numpy.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf
+
+
+def _creation_site() -> tuple[str, int] | None:
+    """File and line of the first caller outside of this package."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name != _PACKAGE and not name.startswith(_PACKAGE + "."):
+            return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+def _summary(value: Any) -> str:
+    """`float32[32,100]` for each array of the value, in the value's own structure."""
+
+    def one(leaf: Any) -> str:
+        if not isinstance(leaf, jax.Array | np.ndarray):
+            return repr(leaf)
+        return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+
+    if type(value).__name__ == "Quantity":
+        return f"{one(value.mantissa)} {value.unit}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k!r}: {_summary(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "(" + ", ".join(map(_summary, value)) + ")"
+    return one(value)

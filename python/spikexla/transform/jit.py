@@ -1,0 +1,332 @@
+"""`jit`: compiles a function together with the States it reads and writes.
+
+`jax.jit` keeps the programs and picks one; this file only moves raw arrays between it and the
+States.  A call whose program is known costs a list of the states' arrays and a few comparisons.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+
+from .. import environ
+from ..backend import current as current_backend
+from ..module import Module
+from ..state import ACTIVE, EPOCH, TRACE_LOCK, State
+from . import trace
+from .capture import Same, modules_of
+from .trace import TRACING, Traced, commit, fill, is_dynamic, join, read, split
+
+_MOST_PROGRAMS = 256
+
+
+class _Miss(Exception):
+    """jax.jit met shapes that this program was not traced for."""
+
+
+class _Constant:
+    """A static argument: no data, equal by value."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Constant) or type(other.value) is not type(self.value):
+            return False
+        return bool(other.value == self.value)
+
+
+def _settings() -> tuple:
+    return current_backend(), environ.settings_key()
+
+
+class Program:
+    """One way through a function: which states it reads and writes, and the compiled code.
+
+    Inputs of other shapes share it as long as the states are the same ones.
+    """
+
+    def __init__(self, fun: Callable, traced: Traced, settings: tuple, options: dict) -> None:
+        self.pending: Traced | None = None
+        self.settings = settings
+        self.written = traced.written
+        written = {id(state) for state in traced.written}
+        self.kept = [state for state in traced.states if id(state) not in written]
+        self.written_trees = traced.written_trees
+        self.trees_before = [state._tree for state in (*self.written, *self.kept)]
+        self.new, self.new_trees = traced.new, traced.new_trees
+        self.statics = traced.statics
+        self.plain = all(leaf is trace.HOLE for leaf in traced.statics)
+        self.out_tree, self.out_statics = traced.out_tree, traced.out_statics
+        self.plain_out = all(leaf is trace.HOLE for leaf in traced.out_statics)
+        self.relied = _conditions(fun, traced)
+        self.signatures: set = set()
+        self.epoch = -1
+        self.run = jax.jit(self._body, **options)
+
+    def _body(self, written: list, kept: list, *args: Any, **kwargs: Any) -> tuple:
+        """Runs only when jax.jit has no code for these shapes yet."""
+        traced, self.pending = self.pending, None
+        if traced is None:
+            raise _Miss
+        raws = dict(zip(map(id, (*self.written, *self.kept)), (*written, *kept), strict=True))
+        leaves = jax.tree.leaves((args, kwargs))
+        out, written, new = traced.call(leaves, [raws[id(state)] for state in traced.states])
+        return (traced.result(out) if self.plain_out else out), written, new
+
+    def same_as(self, traced: Traced) -> bool:
+        """Whether a trace with other shapes may share this program."""
+        states = {id(s) for s in traced.states} == {id(s) for s in (*self.written, *self.kept)}
+        return (
+            states
+            and [*map(id, traced.written)] == [*map(id, self.written)]
+            and not traced.new
+            and not self.new
+            and traced.written_trees == self.written_trees
+            and traced.statics == self.statics
+            and self.plain_out
+            and all(leaf is trace.HOLE for leaf in traced.out_statics)
+        )
+
+    def valid(self, settings: tuple) -> bool:
+        """Whether everything outside of the arguments is as it was when this was traced."""
+        return (
+            settings == self.settings
+            and all(getattr(owner, name) == value for owner, name, value in self.relied)
+            and all(
+                state._tree is tree or state._tree == tree
+                for state, tree in zip((*self.written, *self.kept), self.trees_before, strict=True)
+            )
+        )
+
+
+def _conditions(fun: Callable, traced: Traced) -> list[tuple[Any, str, Any]]:
+    """What the trace relied on: settings of the modules within its reach, presence of data."""
+    owners = dict(traced.relied)
+    reached = [owner for owner in owners.values() if isinstance(owner, Module)]
+    reached += [leaf for leaf in traced.statics if isinstance(leaf, Module)]
+    for module in (*reached, *modules_of(fun)):
+        for node in module.nodes().values():
+            owners[id(node), "_version"] = node
+    return [(owner, name, getattr(owner, name)) for (_, name), owner in owners.items()]
+
+
+class JittedFunction:
+    """What `jit` returns.  Call it as the function; `clear_cache()` forgets its programs."""
+
+    def __init__(
+        self,
+        fun: Callable,
+        *,
+        static_argnums: int | Sequence[int] = (),
+        static_argnames: str | Iterable[str] = (),
+        donate_states: bool = False,
+        **options: Any,
+    ) -> None:
+        functools.update_wrapper(self, fun)
+        self.fun = fun
+        self.donate_states = donate_states
+        self._static = _static_arguments(fun, static_argnums, static_argnames)
+        self._options = dict(options)
+        if donate_states:
+            self._options["donate_argnums"] = (0,)
+        self._programs: dict[Any, list[Program]] = {}
+        self._last: Program | None = None
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def clear_cache(self) -> None:
+        """Forgets every program; the next call traces again."""
+        self._programs.clear()
+        self._last = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        program = self._last
+        if program is None or not program.plain:
+            return self._dispatch(args, kwargs)
+        if self.donate_states:
+            _own(program.written)
+        written = [state._raw for state in program.written]
+        kept = [state._raw for state in program.kept]
+        if (
+            (program.epoch != EPOCH.value and not self._revalidated(program))
+            or TRACING.depth
+            or not trace.at_top_level()
+        ):
+            return self._dispatch(args, kwargs)
+        try:
+            out, written, new = program.run(written, kept, *args, **kwargs)
+        except _Miss:
+            return self._dispatch(args, kwargs)
+        except TypeError:
+            if all(map(is_dynamic, jax.tree.leaves((args, kwargs)))):
+                raise
+            return self._dispatch(args, kwargs)
+        for state, raw in zip(program.written, written):  # noqa: B905 (strict costs time)
+            state._raw = raw
+        if new:
+            fill(program.new, new, program.new_trees)
+        return out if program.plain_out else join(program.out_tree, program.out_statics, out)
+
+    def _revalidated(self, program: Program) -> bool:
+        epoch = EPOCH.value
+        if program.valid(_settings()):
+            program.epoch = epoch
+            return True
+        return False
+
+    # -- the slow way: the first call, other shapes, static arguments, calls inside a trace ----
+
+    def _dispatch(self, args: tuple, kwargs: dict) -> Any:
+        if jax.config.jax_disable_jit:
+            return self.fun(*args, **kwargs)
+        args, kwargs = self._mark_static(args, kwargs)
+        data, statics, tree = split((args, kwargs))
+        settings = _settings()
+        key = (settings, tree, _static_key(statics), tuple(map(jax.typeof, data)))
+        with TRACE_LOCK:
+            for program in self._programs.get(key, ()):
+                if program.valid(settings) and _avals(program) in program.signatures:
+                    try:
+                        return self._run(program, args, kwargs, data)
+                    except _Miss:
+                        continue
+            traced = Traced(self._unmarked, args, kwargs)
+            program = self._program_for(key, traced, settings)
+            program.pending = traced
+            try:
+                return self._run(program, args, kwargs, data)
+            finally:
+                program.pending = None
+
+    def _unmarked(self, *args: Any, **kwargs: Any) -> Any:
+        args = tuple(a.value if isinstance(a, _Constant) else a for a in args)
+        kwargs = {k: a.value if isinstance(a, _Constant) else a for k, a in kwargs.items()}
+        return self.fun(*args, **kwargs)
+
+    def _program_for(self, key: Any, traced: Traced, settings: tuple) -> Program:
+        """A program that the trace may share, or a new one."""
+        alive = [p for group in self._programs.values() for p in group if p.valid(settings)]
+        program = next((p for p in alive if p.same_as(traced)), None)
+        if program is None:
+            program = Program(self.fun, traced, settings, self._options)
+        if len(self._programs) >= _MOST_PROGRAMS:
+            del self._programs[next(iter(self._programs))]
+        group = self._programs.setdefault(key, [])
+        group[:] = [p for p in group if p is not program and _may_return(p)] + [program]
+        program.signatures.add(_avals(program))
+        return program
+
+    def _run(self, program: Program, args: tuple, kwargs: dict, data: list) -> Any:
+        if not program.plain:
+            args, kwargs = tuple(data), {}
+        top = ACTIVE.frame is None
+        if self.donate_states and top:
+            _own(program.written)
+        out, written, new = program.run(read(program.written), read(program.kept), *args, **kwargs)
+        commit(program.written, written, program.written_trees)
+        fill(program.new, new, program.new_trees)
+        for owner, name, _ in program.relied:
+            if not top:
+                ACTIVE.frame.relied[id(owner), name] = owner
+        if top:
+            self._last = program
+            program.epoch = EPOCH.value if program.valid(program.settings) else -1
+        return out if program.plain_out else join(program.out_tree, program.out_statics, out)
+
+    def _mark_static(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        positions, names = self._static
+        if not positions and not names:
+            return args, kwargs
+        args = tuple(_constant(a) if k in positions else a for k, a in enumerate(args))
+        return args, {k: _constant(a) if k in names else a for k, a in kwargs.items()}
+
+
+def jit(fun: Callable | None = None, **options: Any) -> Any:
+    """Compiles `fun` together with every State that it reads or writes.
+
+    static_argnums, static_argnames: arguments that are constants of the program.  Arguments that
+    are no data (modules, states, strings, functions) are constants by themselves.
+    donate_states: the memory of a written State is reused for its new value; an array that
+    somebody else still holds is copied first.
+    Further options go to `jax.jit`.
+
+    >>> step = jit(lambda x: net(x))
+    >>> step(jnp.ones(3)).shape
+    (2,)
+    """
+    if fun is None:
+        return functools.partial(jit, **options)
+    if not callable(fun):
+        raise TypeError(f"jit compiles a function, got {fun!r}")
+    return JittedFunction(fun, **options)
+
+
+def _static_arguments(fun: Callable, nums: Any, names: Any) -> tuple[frozenset, frozenset]:
+    """Static arguments by position and by name, whichever way they were given."""
+    nums = (nums,) if isinstance(nums, int) else tuple(nums)
+    names = (names,) if isinstance(names, str) else tuple(names)
+    if not nums and not names:
+        return frozenset(), frozenset()
+    parameters = list(inspect.signature(fun).parameters)
+    for name in names:
+        if name not in parameters:
+            raise ValueError(
+                f"static_argnames has {name!r}, but {fun.__name__} takes {', '.join(parameters)}"
+            )
+    nums = tuple(n % len(parameters) if n < 0 else n for n in nums)
+    by_name = {parameters[n] for n in nums if n < len(parameters)} | {*names}
+    return frozenset({*nums, *map(parameters.index, names)}), frozenset(by_name)
+
+
+def _constant(value: Any) -> _Constant:
+    try:
+        hash(value)
+    except TypeError:
+        raise ValueError(
+            f"static argument {value!r} is not hashable; pass a tuple instead of a list, "
+            "or make it a dynamic argument"
+        ) from None
+    return _Constant(value)
+
+
+def _static_key(statics: list) -> tuple:
+    return tuple(s if isinstance(s, _Constant | str) else Same(s) for s in statics)
+
+
+def _avals(program: Program) -> tuple:
+    raws = (read(program.written), read(program.kept))
+    return tuple(map(jax.typeof, jax.tree.leaves(raws)))
+
+
+def _may_return(program: Program) -> bool:
+    """Whether a program that is not valid now may become so: settings of modules never go back."""
+    return all(
+        getattr(owner, name) == value
+        for owner, name, value in program.relied
+        if isinstance(owner, Module)
+    )
+
+
+def _own(states: list[State]) -> None:
+    """Makes every array of the states theirs alone, so that its memory may be given away."""
+    for state in states:
+        if state._tree is None:
+            if sys.getrefcount(state._raw) > 2 and isinstance(state._raw, jax.Array):
+                state._raw = state._raw.copy()
+        else:
+            raws = state._raw
+            for k in range(len(raws)):
+                if sys.getrefcount(raws[k]) > 2 and isinstance(raws[k], jax.Array):
+                    raws[k] = raws[k].copy()

@@ -1,0 +1,58 @@
+"""Keeps the compiled programs of loops, gradients and branches that are called outside of `jit`.
+
+Without this, each call of `for_loop(lambda ...)` would trace and compile again.  See `capture.py`
+for when two functions count as the same.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from ..config import config
+from ..state import ACTIVE
+from .capture import Capture, Unkeyable
+from .jit import JittedFunction
+from .trace import at_top_level
+
+_MOST = 512
+_kept: collections.OrderedDict[Any, JittedFunction] = collections.OrderedDict()
+
+
+def staged(
+    transform: Callable[..., Any], subject: Any, args: tuple, kwargs: dict | None = None
+) -> Any:
+    """`transform(subject, *args, **kwargs)`, compiled and kept when called at top level.
+
+    `subject` is everything that makes this call another program than the next: the functions and
+    options.  Calls inside a trace, with `config.cache_eager` off, or of a function whose changes
+    cannot be noticed, run as they are.
+    """
+    kwargs = kwargs or {}
+    if ACTIVE.frame is not None or not config.cache_eager or not at_top_level():
+        return transform(subject, *args, **kwargs)
+    try:
+        captured = Capture((transform, subject))
+    except Unkeyable:
+        return transform(subject, *args, **kwargs)
+    compiled = _kept.get(captured.key)
+    if compiled is None:
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            return transform(subject, *args, **kwargs)
+
+        compiled = _kept[captured.key] = JittedFunction(run)
+        if len(_kept) > _MOST:
+            _kept.popitem(last=False)
+    else:
+        _kept.move_to_end(captured.key)
+    return compiled(*args, **kwargs)
+
+
+def clear_cache() -> None:
+    """Forgets the programs of loops, gradients and branches that ran outside of `jit`."""
+    _kept.clear()
+    jax.clear_caches()

@@ -1,0 +1,273 @@
+"""Tracing functions that read and write States.
+
+A `Frame` is one trace in progress.  The first time it meets a State it puts its own tracer into
+the State, so that whatever the function does with it is traced; when the frame closes, every State
+gets its old value back, also after an error.  `Traced` runs a function once in such a frame and
+keeps a jaxpr over its arguments and the states it met, the lists of states read, written and
+created, and the shape of its result.  All transforms are a few lines on top of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..state import ACTIVE, EPOCH, LOST, TRACE_LOCK, State, TraceError, has_tracer
+
+# The one private hook: `trace.new_arg` adds an input to a jaxpr while it is being traced, so the
+# states of a function are found in the same run that traces it.  Names last checked with jax 0.10.2
+# and 0.12.0.  Where the hook is gone or behaves otherwise, `Traced` runs the function again until
+# it knows all its states: slower to trace, the same result.
+try:
+    from jax._src import source_info_util as _source_info
+    from jax._src.core import trace_ctx as _trace_ctx
+
+    _TOP_LEVEL = _trace_ctx.trace
+except ImportError:  # pragma: no cover - depends on the jax installed
+    _trace_ctx = _source_info = _TOP_LEVEL = None
+
+
+def current_trace() -> Any:
+    """The trace that jax is in, None where jax does not say."""
+    return None if _trace_ctx is None else _trace_ctx.trace
+
+
+def at_top_level() -> bool:
+    """Whether no transform of jax is being traced in this thread, as far as jax says."""
+    return _trace_ctx is None or _trace_ctx.trace is _TOP_LEVEL
+
+
+def _new_input(trace: Any, like: Any) -> Any:
+    return trace.new_arg(jax.typeof(like), source_info=_source_info.current())
+
+
+def _hook_works() -> bool:
+    def probe(x: Any) -> Any:
+        return jax.lax.sub(_new_input(current_trace(), x), x)
+
+    try:
+        jaxpr = jax.make_jaxpr(probe)(jax.ShapeDtypeStruct((), np.float32)).jaxpr
+        (equation,) = jaxpr.eqns
+        return len(jaxpr.invars) == 2 and list(equation.invars) == list(reversed(jaxpr.invars))
+    except Exception:
+        return False
+
+
+ONE_PASS = _hook_works()
+
+
+class Frame:
+    """One trace in progress; `lift` gives the raw value with which it sees a State."""
+
+    def __init__(self, lift: Callable[[Frame, State], Any]) -> None:
+        self.lift = lift
+        self.parent: Frame | None = None
+        self.trace: Any = None
+        self.states: list[State] = []  # met, in order
+        self.new: list[State] = []  # created
+        self.written: dict[int, State] = {}
+        self.relied: dict[tuple[int, str], Any] = {}  # see `state.rely_on`
+        self._saved: list[tuple[Any, Any, Any]] = []
+
+    def touch(self, state: State) -> None:
+        """Registers a State with this trace and, before, with every trace around it."""
+        if self.parent is not None and state._frame is not self.parent:
+            self.parent.touch(state)
+        raw = self.lift(self, state)
+        self._saved.append((state._raw, state._tree, state._frame))
+        self.states.append(state)
+        state._raw, state._frame = raw, self
+
+    def note_write(self, state: State, raw: Any) -> None:
+        """Registers a write, which must come from this trace and not from one inside it."""
+        trace = current_trace()
+        if trace is not self.trace and has_tracer(raw):
+            raise TraceError(
+                f"{state.label} was written inside a transform of jax itself ({trace}) that runs "
+                "inside one of spikexla. jax.vmap, jax.grad, jax.lax.scan... cannot carry States: "
+                "use the one of the same name in spikexla.transform."
+            )
+        self.written[id(state)] = state
+
+    def writes(self) -> list[State]:
+        """The states that were written, in the order they were met."""
+        return [state for state in self.states if id(state) in self.written]
+
+    def __enter__(self) -> Frame:
+        TRACE_LOCK.acquire()
+        TRACING.depth += 1
+        self.parent, ACTIVE.frame, self.trace = ACTIVE.frame, self, current_trace()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        ACTIVE.frame = self.parent
+        if self.parent is not None:
+            self.parent.relied.update(self.relied)
+        for state, (raw, tree, frame) in zip(self.states, self._saved, strict=True):
+            if tree is not state._tree and tree != state._tree:
+                EPOCH.bump()
+            state._raw, state._tree, state._frame = raw, tree, frame
+        for state in self.new:
+            if not isinstance(state._frame, State):
+                state._frame = LOST  # until `fill` gives it a value outside
+        TRACING.depth -= 1
+        TRACE_LOCK.release()
+
+
+class _Tracing:
+    """How many frames are open, in any thread."""
+
+    __slots__ = ("depth",)
+
+    def __init__(self) -> None:
+        self.depth = 0
+
+
+TRACING = _Tracing()
+
+
+def read(states: Iterable[State]) -> list[Any]:
+    """The raw values of the states, as the active trace sees them."""
+    reached = [s if s._frame is ACTIVE.frame else s._reach(reading=True) for s in states]
+    return [s._raw for s in reached]
+
+
+def commit(states: Iterable[State], raws: Iterable[Any], trees: Iterable[Any]) -> None:
+    """Writes raw values into the states, reporting to the active trace."""
+    frame = ACTIVE.frame
+    for state, raw, tree in zip(states, raws, trees, strict=True):
+        state = state if state._frame is frame else state._reach()
+        if frame is not None:
+            frame.note_write(state, raw)
+        else:
+            state._refuse_tracers(raw)
+        state._raw = raw
+        if tree is not state._tree and tree != state._tree:
+            EPOCH.bump()
+            state._tree = tree
+
+
+# States created in a trace come to life outside of it as written states do.
+fill = commit
+
+
+def is_dynamic(leaf: Any) -> bool:
+    """Whether an argument leaf is data; everything else is a setting, compared by identity."""
+    return isinstance(
+        leaf, jax.Array | np.ndarray | np.generic | bool | int | float | complex
+    ) or isinstance(leaf, jax.ShapeDtypeStruct)
+
+
+def bind(fun: Callable, tree: Any, statics: Sequence[Any], leaves: Iterable[Any]) -> Any:
+    """Calls `fun` with the arguments that `split` took apart."""
+    args, kwargs = join(tree, statics, leaves)
+    return fun(*args, **kwargs)
+
+
+class Hole:
+    """Marks the place of a dynamic leaf among the static ones."""
+
+    def __repr__(self) -> str:
+        return "*"
+
+
+HOLE = Hole()
+
+
+def split(tree: Any) -> tuple[list[Any], list[Any], Any]:
+    """Takes a tree apart: its data leaves, its other leaves with holes, its structure."""
+    leaves, structure = jax.tree.flatten(tree)
+    data = [leaf for leaf in leaves if is_dynamic(leaf)]
+    statics = [HOLE if is_dynamic(leaf) else leaf for leaf in leaves]
+    return data, statics, structure
+
+
+def join(structure: Any, statics: Sequence[Any], leaves: Iterable[Any]) -> Any:
+    """The inverse of `split`."""
+    rest = iter(leaves)
+    return jax.tree.unflatten(structure, [next(rest) if s is HOLE else s for s in statics])
+
+
+class Traced:
+    """`fun(*args, **kwargs)`, run once: a jaxpr over data leaves and states, and the live States.
+
+    states: what the function met, in order.  written: those of them it wrote.  new: the states it
+    created.  The `*_trees` are the structures of the values that the function left in them.
+    """
+
+    def __init__(
+        self,
+        fun: Callable,
+        args: tuple,
+        kwargs: dict | None = None,
+        *,
+        view: Callable[[State], Any] = lambda state: state._raw,
+    ) -> None:
+        """`view` gives a stand-in for a State's raw value whose shape and dtype are traced."""
+        data, self.statics, self.tree = split((args, kwargs or {}))
+        self._fun, self._view = fun, view
+        if ONE_PASS:
+            self._trace(data, [], view)
+        else:
+            known: list[State] = []
+            while not self._trace(data, known, view):
+                known = self.states
+        del self._fun, self._view
+
+    def _trace(self, data: list[Any], known: list[State], view: Callable[[State], Any]) -> bool:
+        """Traces with `known` states as inputs; whether that was all of them."""
+
+        def lift(frame: Frame, state: State) -> Any:
+            if id(state) in given:
+                return given[id(state)]
+            if ONE_PASS:
+                return jax.tree.map(lambda x: _new_input(frame.trace, x), view(state))
+            return state._raw
+
+        def flat(leaves: list[Any], raws: list[Any]) -> tuple:
+            given.update(zip(map(id, known), raws, strict=True))
+            with Frame(lift) as frame:
+                for state in known:
+                    if state._frame is not frame:
+                        frame.touch(state)
+                out = bind(self._fun, self.tree, self.statics, leaves)
+                self._note(frame, out)
+                written = [state._raw for state in self.written]
+                new = [state._raw for state in self.new]
+                data_out, self.out_statics, self.out_tree = split(out)
+            return data_out, written, new
+
+        given: dict[int, Any] = {}
+        closed = jax.make_jaxpr(flat, return_shape=True)(data, [view(s) for s in known])
+        self.jaxpr, shapes = closed
+        self.out_shapes, self.written_shapes, _ = shapes
+        self._out_structure = jax.tree.structure(shapes)
+        return ONE_PASS or len(known) == len(self.states)
+
+    def _note(self, frame: Frame, out: Any) -> None:
+        self.states, self.written = frame.states, frame.writes()
+        self.relied = frame.relied
+        self.new = [s for s in frame.new if not isinstance(s._frame, State)]
+        self.written_trees = [s._tree for s in self.written]
+        self.new_trees = [s._tree for s in self.new]
+
+    def call(self, leaves: Iterable[Any], raws: Sequence[Any]) -> tuple[list, list, list]:
+        """Data leaves of the result, raw values written, raw values of new states."""
+        inputs = [*leaves, *jax.tree.leaves(list(raws))]
+        flat = jax.core.eval_jaxpr(self.jaxpr.jaxpr, self.jaxpr.consts, *inputs)
+        return jax.tree.unflatten(self._out_structure, flat)
+
+    def result(self, leaves: Iterable[Any]) -> Any:
+        """What the function returned, with these data leaves."""
+        return join(self.out_tree, self.out_statics, leaves)
+
+    def refuse_new(self, where: str) -> None:
+        """Raises when the function created states, where that cannot have a meaning."""
+        if self.new:
+            raise TraceError(
+                f"{self.new[0].label} was created inside {where}, whose body is traced once and "
+                "runs many times. Create it before, and write its value inside."
+            )
