@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import environ
-from .state import State
+from .state import LEAF, State
 from .units import is_quantity
 
 Size = int | Sequence[int] | None
@@ -74,7 +74,7 @@ def _split(raw: Any, n: int) -> jax.Array:
 DEFAULT = RandomState.__new__(RandomState)
 # Importing the package must not start jax's devices, so the first key is made by numpy.
 DEFAULT.__setstate__({"value": [], "name": "random.DEFAULT", "tag": None, "attributes": {}})
-DEFAULT._raw, DEFAULT._tree = np.random.SeedSequence().generate_state(2), None
+DEFAULT._raw, DEFAULT._tree = np.random.SeedSequence().generate_state(2), LEAF
 
 
 def seed(seed: int | jax.Array) -> None:

@@ -51,6 +51,7 @@ class _Lost:
         return "<a trace that has ended>"
 
 
+LEAF = jax.tree.structure(0)  # the tree of a value that is one array
 ACTIVE = _Active()
 EPOCH = _Epoch()
 LOST = _Lost()
@@ -74,16 +75,18 @@ def has_tracer(value: Any) -> bool:
 
 
 def take_apart(value: Any) -> tuple[Any, Any]:
-    """The raw form of a value: (array, None), or (list of arrays, tree)."""
+    """The raw form of a value: (array, LEAF), or (list of arrays, tree)."""
     if type(value) in _leaf_types:
-        return value, None
+        return value, LEAF
     if isinstance(value, jax.Array):
         if not isinstance(value, jax.core.Tracer):
             _leaf_types.add(type(value))
-        return value, None
+        return value, LEAF
     if isinstance(value, np.ndarray | np.generic):
-        return jax.numpy.asarray(value), None
+        return jax.numpy.asarray(value), LEAF
     leaves, tree = jax.tree.flatten(value)
+    if tree == LEAF:
+        return value, LEAF
     # numpy arrays can be changed behind a State's back; jax arrays cannot.
     leaves = [jax.numpy.asarray(x) if isinstance(x, np.ndarray) else x for x in leaves]
     return leaves, tree
@@ -121,7 +124,7 @@ class State:
         """The current value."""
         if ACTIVE.frame is not self._frame:
             self = self._reach(reading=True)
-        return self._raw if self._tree is None else self._tree.unflatten(self._raw)
+        return self._raw if self._tree is LEAF else self._tree.unflatten(self._raw)
 
     @value.setter
     def value(self, value: Any) -> None:
@@ -255,7 +258,9 @@ class ShortTermState(State):
 
     def __init__(self, value: Any, name: str | None = None, *, tag: Any = None) -> None:
         super().__init__(value, name, tag=tag)
-        self._start = None if has_tracer(self._raw) else (self._raw, self._tree)
+        # A list of its own: arrays in the State's list may be given away (donated).
+        raw = self._raw if self._tree is LEAF else list(self._raw)
+        self._start = None if has_tracer(raw) else (raw, self._tree)
 
     def adopt(self, other: State) -> None:
         start = getattr(other, "_start", None)
@@ -276,13 +281,13 @@ class ShortTermState(State):
             raw = jax.tree.map(
                 lambda x: jax.numpy.broadcast_to(x, (*lead, *jax.numpy.shape(x))), raw
             )
-        self.value = raw if tree is None else tree.unflatten(raw)
+        self.value = raw if tree is LEAF else tree.unflatten(raw)
 
     def __getstate__(self) -> dict[str, Any]:
         start = None
         if self._start is not None:
             raw, tree = self._start
-            start = jax.tree.map(_to_host, raw if tree is None else tree.unflatten(raw))
+            start = jax.tree.map(_to_host, raw if tree is LEAF else tree.unflatten(raw))
         return {**super().__getstate__(), "start": start}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:

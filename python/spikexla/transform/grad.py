@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ..config import warn_once
-from ..state import State
+from ..state import LEAF, State
 from .staged import staged
 from .trace import Frame, commit, join, read, split
 
@@ -142,7 +142,7 @@ def _gradient(request: _Request, *args: Any, **kwargs: Any) -> Any:
     grads: Any = by_argument[0] if request.single else by_argument
     if states:
         trees = [state._tree for state in states]
-        found = [g if t is None else t.unflatten(g) for t, g in zip(trees, by_state, strict=True)]
+        found = [g if t is LEAF else t.unflatten(g) for t, g in zip(trees, by_state, strict=True)]
         ours = jax.tree.unflatten(request.structure, [found[k] for k in request.slots])
         grads = (ours, grads) if request.argnums else ours
     statics, tree = left["aux"]

@@ -17,7 +17,7 @@ import jax
 from .. import environ
 from ..backend import current as current_backend
 from ..module import Module
-from ..state import ACTIVE, EPOCH, TRACE_LOCK, State
+from ..state import ACTIVE, EPOCH, LEAF, TRACE_LOCK, State
 from . import trace
 from .capture import Same, modules_of
 from .trace import TRACING, Traced, commit, fill, is_dynamic, join, read, split
@@ -65,11 +65,11 @@ class Program:
         self.written_trees = traced.written_trees
         self.trees_before = [state._tree for state in (*self.written, *self.kept)]
         self.new, self.new_trees = traced.new, traced.new_trees
-        self.statics = traced.statics
+        self.tree, self.static_key = traced.tree, _static_key(traced.statics)
         self.plain = all(leaf is trace.HOLE for leaf in traced.statics)
         self.out_tree, self.out_statics = traced.out_tree, traced.out_statics
         self.plain_out = all(leaf is trace.HOLE for leaf in traced.out_statics)
-        self.relied = _conditions(fun, traced)
+        self.relied = _conditions(fun, traced)  # (owner, attribute, value) of each
         self.signatures: set = set()
         self.epoch = -1
         self.run = jax.jit(self._body, **options)
@@ -93,10 +93,16 @@ class Program:
             and not traced.new
             and not self.new
             and traced.written_trees == self.written_trees
-            and traced.statics == self.statics
+            and _static_key(traced.statics) == self.static_key
             and self.plain_out
             and all(leaf is trace.HOLE for leaf in traced.out_statics)
         )
+
+    def data_of(self, args: tuple, kwargs: dict) -> tuple | None:
+        """The data among arguments that have the structure and settings of this program."""
+        data, statics, tree = split((args, kwargs))
+        same = tree == self.tree and _static_key(statics) == self.static_key
+        return tuple(data) if same else None
 
     def valid(self, settings: tuple) -> bool:
         """Whether everything outside of the arguments is as it was when this was traced."""
@@ -153,8 +159,19 @@ class JittedFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         program = self._last
-        if program is None or not program.plain:
+        if program is None:
             return self._dispatch(args, kwargs)
+        if not program.plain:
+            return self._call_with_settings(program, args, kwargs)
+        return self._call(program, args, kwargs, args, kwargs)
+
+    def _call_with_settings(self, program: Program, args: tuple, kwargs: dict) -> Any:
+        data = program.data_of(*self._mark_static(args, kwargs))
+        if data is None:
+            return self._dispatch(args, kwargs)
+        return self._call(program, data, {}, args, kwargs)
+
+    def _call(self, program, data, named, args, kwargs):
         if self.donate_states:
             _own(program.written)
         written = [state._raw for state in program.written]
@@ -166,11 +183,11 @@ class JittedFunction:
         ):
             return self._dispatch(args, kwargs)
         try:
-            out, written, new = program.run(written, kept, *args, **kwargs)
+            out, written, new = program.run(written, kept, *data, **named)
         except _Miss:
             return self._dispatch(args, kwargs)
         except TypeError:
-            if all(map(is_dynamic, jax.tree.leaves((args, kwargs)))):
+            if all(map(is_dynamic, jax.tree.leaves((data, named)))):
                 raise
             return self._dispatch(args, kwargs)
         for state, raw in zip(program.written, written):  # noqa: B905 (strict costs time)
@@ -221,6 +238,8 @@ class JittedFunction:
         program = next((p for p in alive if p.same_as(traced)), None)
         if program is None:
             program = Program(self.fun, traced, settings, self._options)
+        else:
+            program.relied = list({*program.relied, *_conditions(self.fun, traced)})
         if len(self._programs) >= _MOST_PROGRAMS:
             del self._programs[next(iter(self._programs))]
         group = self._programs.setdefault(key, [])
@@ -322,10 +341,11 @@ def _may_return(program: Program) -> bool:
 def _own(states: list[State]) -> None:
     """Makes every array of the states theirs alone, so that its memory may be given away."""
     for state in states:
-        if state._tree is None:
+        if state._tree is LEAF:
             if sys.getrefcount(state._raw) > 2 and isinstance(state._raw, jax.Array):
                 state._raw = state._raw.copy()
         else:
+            # Lists are never shared between States, so the arrays' own counts tell.
             raws = state._raw
             for k in range(len(raws)):
                 if sys.getrefcount(raws[k]) > 2 and isinstance(raws[k], jax.Array):

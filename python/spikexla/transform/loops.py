@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..state import TraceError
+from ..state import LEAF, TraceError
 from .staged import staged
 from .trace import HOLE, Traced, commit, join, read, split
 
@@ -194,7 +194,7 @@ def _types(carry: Any) -> list:
 
 
 def _show(tree: Any) -> str:
-    return "an array" if tree is None else str(tree)
+    return "an array" if tree is LEAF else str(tree)
 
 
 def _check_structure(traced: Traced, tree: Any, statics: list) -> None:

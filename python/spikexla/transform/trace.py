@@ -36,8 +36,8 @@ def current_trace() -> Any:
 
 
 def at_top_level() -> bool:
-    """Whether no transform of jax is being traced in this thread, as far as jax says."""
-    return _trace_ctx is None or _trace_ctx.trace is _TOP_LEVEL
+    """Whether jax says that nothing is being traced in this thread."""
+    return _trace_ctx is not None and _trace_ctx.trace is _TOP_LEVEL
 
 
 def _new_input(trace: Any, like: Any) -> Any:
@@ -154,11 +154,18 @@ def commit(states: Iterable[State], raws: Iterable[Any], trees: Iterable[Any]) -
 fill = commit
 
 
+_DATA = (jax.Array, np.ndarray, np.generic, bool, int, float, complex, jax.ShapeDtypeStruct)
+_data_types: set[type] = set()  # those met: a look-up is faster than isinstance
+
+
 def is_dynamic(leaf: Any) -> bool:
     """Whether an argument leaf is data; everything else is a setting, compared by identity."""
-    return isinstance(
-        leaf, jax.Array | np.ndarray | np.generic | bool | int | float | complex
-    ) or isinstance(leaf, jax.ShapeDtypeStruct)
+    if type(leaf) in _data_types:
+        return True
+    if not isinstance(leaf, _DATA):
+        return False
+    _data_types.add(type(leaf))
+    return True
 
 
 def bind(fun: Callable, tree: Any, statics: Sequence[Any], leaves: Iterable[Any]) -> Any:

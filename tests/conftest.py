@@ -1,0 +1,46 @@
+"""Two CPU devices, warnings as errors, and every test leaves the package's settings as they were."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["JAX_NUM_CPU_DEVICES"] = "2"  # before jax is imported
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+import spikexla as sx  # noqa: E402
+from spikexla import config as _config  # noqa: E402
+from spikexla.config import forget_warnings  # noqa: E402
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("filterwarnings", "error")
+    for module in ("brainunit", "saiunit"):  # these warn about themselves when they are imported
+        config.addinivalue_line("filterwarnings", f"ignore::DeprecationWarning:{module}")
+        config.addinivalue_line("filterwarnings", f"ignore::FutureWarning:{module}")
+        config.addinivalue_line("filterwarnings", f"ignore::UserWarning:{module}")
+
+
+@pytest.fixture(autouse=True)
+def settings_as_they_were():
+    """A fixed seed and an empty environment for each test; what it changes is undone."""
+    switches = {name: getattr(_config, name) for name in ("strict", "strict_units", "cache_eager")}
+    backend, x64 = sx.backend.current(), jax.config.jax_enable_x64
+    sx.environ.reset()
+    sx.random.seed(0)
+    forget_warnings()
+    yield
+    sx.environ.reset()
+    sx.backend(backend)
+    jax.config.update("jax_enable_x64", x64)
+    for name, value in switches.items():
+        setattr(_config, name, value)
+    forget_warnings()
+
+
+@pytest.fixture
+def dt():
+    """A time step of 0.1 ms."""
+    sx.environ.set(dt=0.1)
+    return 0.1
