@@ -1,0 +1,103 @@
+// How operands of several shapes line up with one grid of lanes.
+//
+// Shapes follow numpy: every operand has as many axes as the grid, an axis of size 1 repeats. Axes
+// that all operands walk in step are merged, so that the usual case is one long row.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace spikexla {
+
+struct View {
+  std::vector<int64_t> strides;  // in elements, one a lane axis; 0: repeats
+  int64_t time = 0;              // elements from one time step to the next; 0: repeats
+  int64_t steps = 1;             // size of the time axis
+};
+
+class Lanes {
+ public:
+  // `dims` is the shape (*vmap, time, *lanes) of the widest result; `lane_axes` = rank of `lanes`.
+  template <class Dims>
+  Lanes(const Dims& dims, int64_t lane_axes) : lane_axes_(lane_axes) {
+    const int64_t time_axis = int64_t(dims.size()) - 1 - lane_axes;
+    for (int64_t k = 0; k < int64_t(dims.size()); ++k)
+      if (k == time_axis) steps_ = dims[k];
+      else dims_.push_back(dims[k]);
+  }
+
+  // Registers an operand; false if its shape does not fit.
+  template <class Dims>
+  bool add(const Dims& dims, bool has_time, View* view) const {
+    if (int64_t(dims.size()) != int64_t(dims_.size()) + has_time) return false;
+    const int64_t time_axis = has_time ? int64_t(dims.size()) - 1 - lane_axes_ : -1;
+    view->strides.assign(dims_.size(), 0);
+    int64_t stride = 1;
+    int64_t lane = int64_t(dims_.size()) - 1;
+    for (int64_t k = int64_t(dims.size()) - 1; k >= 0; --k) {
+      const int64_t here = dims[k] == 1 ? 0 : stride;
+      if (k == time_axis) {
+        view->time = here;
+        view->steps = dims[k];
+      } else {
+        if (dims[k] != 1 && dims[k] != dims_[lane]) return false;
+        view->strides[lane--] = here;
+      }
+      stride *= dims[k];
+    }
+    return true;
+  }
+
+  // Merges axes: j and j+1 become one where every view steps over them evenly.
+  void merge(const std::vector<View*>& views) {
+    for (int64_t j = int64_t(dims_.size()) - 1; j >= 0; --j) {
+      const bool last = j + 1 == int64_t(dims_.size());
+      bool joins = !last;
+      for (const View* v : views)
+        joins = joins && v->strides[j] == v->strides[j + 1] * dims_[j + 1];
+      if (dims_[j] == 1) {
+        erase(views, j);
+      } else if (joins) {
+        for (View* v : views) v->strides[j] = v->strides[j + 1];
+        dims_[j] *= dims_[j + 1];
+        erase(views, j + 1);
+      }
+    }
+    if (dims_.empty()) {
+      dims_.push_back(1);
+      for (View* v : views) v->strides.push_back(0);
+    }
+  }
+
+  int64_t steps() const { return steps_; }
+  const std::vector<int64_t>& dims() const { return dims_; }
+  int64_t row() const { return dims_.back(); }  // lanes that lie side by side
+  int64_t rows() const {
+    int64_t n = 1;
+    for (size_t k = 0; k + 1 < dims_.size(); ++k) n *= dims_[k];
+    return n;
+  }
+  int64_t size() const { return rows() * row(); }
+
+  // Where lane `lane` of row `row` starts in a view.
+  int64_t offset(const View& view, int64_t row, int64_t lane) const {
+    int64_t at = lane * view.strides.back();
+    for (int64_t k = int64_t(dims_.size()) - 2; k >= 0; --k) {
+      at += row % dims_[k] * view.strides[k];
+      row /= dims_[k];
+    }
+    return at;
+  }
+
+ private:
+  void erase(const std::vector<View*>& views, int64_t axis) {
+    dims_.erase(dims_.begin() + axis);
+    for (View* v : views) v->strides.erase(v->strides.begin() + axis);
+  }
+
+  std::vector<int64_t> dims_;
+  int64_t lane_axes_, steps_ = 1;
+};
+
+}  // namespace spikexla

@@ -1,0 +1,280 @@
+// The time loop of any neuron model on the CPU, for one block of lanes.
+//
+// Lanes are the inner loop, so that the compiler vectorises over neurons; a block's state is small
+// enough to stay in L1 for the whole run, so memory sees only the inputs and the spikes.
+#pragma once
+
+#include "cpu/table.h"
+#include "pack.h"
+#include "surrogate.h"
+
+SPIKEXLA_BEGIN
+
+namespace cpu {
+using namespace abi;
+
+template <class Model, class T>
+struct Sizes {
+  static constexpr int S = size_of<typename Model::template State<T>, T>;
+  static constexpr int P = size_of<typename Model::template Params<T>, T>;
+  static constexpr int X = size_of<typename Model::template Inputs<T>, T>;
+};
+
+template <class T>
+inline void fill(T* to, T value, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) to[i] = value;
+}
+
+template <class T>
+inline void copy(T* to, const T* from, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) to[i] = from[i];
+}
+
+// Rows of N operands at one time step; a repeated value is spread over `room` (N x block) first.
+template <class T, int N, int64_t kBlock>
+struct Rows {
+  Arrays<const T, N> at;
+  T* room;
+  // `lanes` of 1 is enough for operands of which only lane 0 is read.
+  SPIKEXLA_HD Rows(const Stream<T>* streams, T* room, int64_t lanes) : room(room) {
+    for (int k = 0; k < N; ++k) seek(streams, k, 0, lanes);
+  }
+  SPIKEXLA_HD void step_to(const Stream<T>* streams, int64_t t, int64_t lanes) {
+    for (int k = 0; k < N; ++k)
+      if (streams[k].time != 0) seek(streams, k, t, lanes);
+  }
+
+ private:
+  SPIKEXLA_HD void seek(const Stream<T>* streams, int k, int64_t t, int64_t lanes) {
+    const T* from = streams[k].at + t * streams[k].time;
+    if (streams[k].lane == 0) {
+      fill(room + k * kBlock, *from, lanes);
+      from = room + k * kBlock;
+    }
+    at.at[k] = from;
+  }
+};
+
+template <class T>
+inline bool all_uniform(const Stream<T>* streams, int n) {
+  for (int k = 0; k < n; ++k)
+    if (streams[k].lane != 0) return false;
+  return true;
+}
+
+// One step of a block. kUniform: one set of parameters for all lanes, kept in registers.
+template <class Model, class T, bool kUniform, bool kHard>
+void advance(int64_t lanes, Arrays<const T, Sizes<Model, T>::S> from, Arrays<T, Sizes<Model, T>::S> to,
+             Arrays<const T, Sizes<Model, T>::P> params, Arrays<const T, Sizes<Model, T>::X> inputs,
+             T* spikes) {
+  using State = typename Model::template State<T>;
+  using Params = typename Model::template Params<T>;
+  using Inputs = typename Model::template Inputs<T>;
+  const Params uniform = load<Params, T>(params, 0);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < lanes; ++i) {
+    State s = load<State, T>(from, i);
+    const Params p = kUniform ? uniform : load<Params, T>(params, i);
+    spikes[i] = Model::step(s, p, load<Inputs, T>(inputs, i), kHard);
+    store(s, to, i);
+  }
+}
+
+template <class Model, class T>
+SPIKEXLA_HD void advance_any(bool uniform, bool hard, int64_t lanes,
+                             Arrays<const T, Sizes<Model, T>::S> from,
+                             Arrays<T, Sizes<Model, T>::S> to,
+                             Arrays<const T, Sizes<Model, T>::P> params,
+                             Arrays<const T, Sizes<Model, T>::X> inputs, T* spikes) {
+  if (uniform && hard) advance<Model, T, true, true>(lanes, from, to, params, inputs, spikes);
+  if (uniform && !hard) advance<Model, T, true, false>(lanes, from, to, params, inputs, spikes);
+  if (!uniform && hard) advance<Model, T, false, true>(lanes, from, to, params, inputs, spikes);
+  if (!uniform && !hard) advance<Model, T, false, false>(lanes, from, to, params, inputs, spikes);
+}
+
+template <class Model, class T>
+void neuron_forward(const NeuronForward<T>& a) {
+  constexpr int S = Sizes<Model, T>::S, P = Sizes<Model, T>::P, X = Sizes<Model, T>::X;
+  alignas(64) T room[(S + P + X) * kForwardLanes];
+  const bool uniform = all_uniform(a.params, P);
+  const Rows<T, S, kForwardLanes> start(a.state0, room, a.lanes);
+  const Rows<T, P, kForwardLanes> params(a.params, room + S * kForwardLanes,
+                                          uniform ? 1 : a.lanes);
+  Rows<T, X, kForwardLanes> inputs(a.inputs, room + (S + P) * kForwardLanes, a.lanes);
+  Arrays<T, S> state;
+  for (int k = 0; k < S; ++k) state.at[k] = a.state1[k];
+  Arrays<const T, S> from = start.at;
+  for (int64_t t = 0; t < a.steps; ++t) {
+    if (a.every != 0 && t % a.every == 0)
+      for (int k = 0; k < S; ++k)
+        copy(a.checkpoints[k] + t / a.every * a.checkpoint_row, from.at[k], a.lanes);
+    inputs.step_to(a.inputs, t, a.lanes);
+    advance_any<Model, T>(uniform, a.hard, a.lanes, from, state, params.at, inputs.at,
+                          a.spikes + t * a.row);
+    from = as_const(state);
+  }
+  if (a.steps == 0)
+    for (int k = 0; k < S; ++k) copy(state.at[k], from.at[k], a.lanes);
+}
+
+template <Surrogate kind, class Model, class T>
+void slope_row(int64_t lanes, Arrays<const T, Sizes<Model, T>::S> state,
+               Arrays<const T, Sizes<Model, T>::P> params, T a, T b, T* slope) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < lanes; ++i) {
+    const T x = Model::distance(load<typename Model::template State<T>, T>(state, i),
+                                load<typename Model::template Params<T>, T>(params, i));
+    slope[i] = surrogate_slope<kind>(x, a, b);
+  }
+}
+
+template <class Model, class T>
+void slope_any(Surrogate kind, int64_t lanes, Arrays<const T, Sizes<Model, T>::S> state,
+               Arrays<const T, Sizes<Model, T>::P> params, T a, T b, T* slope) {
+  switch (kind) {
+#define SPIKEXLA_CASE(k) \
+  case Surrogate::k:     \
+    return slope_row<Surrogate::k, Model, T>(lanes, state, params, a, b, slope);
+    SPIKEXLA_CASE(kReluGrad)
+    SPIKEXLA_CASE(kSigmoid)
+    SPIKEXLA_CASE(kArctan)
+    SPIKEXLA_CASE(kSoftSign)
+    SPIKEXLA_CASE(kInvSquareGrad)
+    SPIKEXLA_CASE(kPiecewiseQuadratic)
+    SPIKEXLA_CASE(kPiecewiseExp)
+    SPIKEXLA_CASE(kGaussianGrad)
+    SPIKEXLA_CASE(kSlayerGrad)
+#undef SPIKEXLA_CASE
+  }
+}
+
+// One step backward of a block: `ds` and `dp` are updated in place, `dx` is written.
+template <class Model, class T, bool kWantParams, bool kUniform, bool kHard>
+void retreat(int64_t lanes, Arrays<const T, Sizes<Model, T>::S> state,
+             Arrays<const T, Sizes<Model, T>::S> next, Arrays<const T, Sizes<Model, T>::P> params,
+             Arrays<const T, Sizes<Model, T>::X> inputs, const T* slope, const T* next_slope,
+             const T* d_spikes, Arrays<T, Sizes<Model, T>::S> ds, Arrays<T, Sizes<Model, T>::P> dp,
+             Arrays<T, Sizes<Model, T>::X> dx) {
+  using State = typename Model::template State<T>;
+  using Params = typename Model::template Params<T>;
+  using Inputs = typename Model::template Inputs<T>;
+  const Params uniform = load<Params, T>(params, 0);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < lanes; ++i) {
+    const Params p = kUniform ? uniform : load<Params, T>(params, i);
+    State d_state = load<State, T>(as_const(ds), i);
+    Params d_params{};
+    if constexpr (kWantParams) d_params = load<Params, T>(as_const(dp), i);
+    Inputs d_inputs{};
+    Model::template step_vjp<kWantParams>(load<State, T>(state, i), load<State, T>(next, i), p,
+                                          load<Inputs, T>(inputs, i), kHard, slope[i],
+                                          next_slope[i], d_spikes[i], d_state, d_params, d_inputs);
+    store(d_state, ds, i);
+    if constexpr (kWantParams) store(d_params, dp, i);
+    store(d_inputs, dx, i);
+  }
+}
+
+template <class Model, class T, class... Rest>
+SPIKEXLA_HD void retreat_any(bool want_params, bool uniform, bool hard, Rest... rest) {
+  if (want_params) {
+    if (hard) retreat<Model, T, true, false, true>(rest...);
+    else retreat<Model, T, true, false, false>(rest...);
+  } else if (uniform) {
+    if (hard) retreat<Model, T, false, true, true>(rest...);
+    else retreat<Model, T, false, true, false>(rest...);
+  } else {
+    if (hard) retreat<Model, T, false, false, true>(rest...);
+    else retreat<Model, T, false, false, false>(rest...);
+  }
+}
+
+template <class Model, class T>
+void neuron_backward(const NeuronBackward<T>& a) {
+  constexpr int S = Sizes<Model, T>::S, P = Sizes<Model, T>::P, X = Sizes<Model, T>::X;
+  constexpr int64_t B = kBackwardLanes;
+  T* room = a.scratch;
+  const auto take = [&room](int64_t rows) {
+    T* taken = room;
+    room += rows * B;
+    return taken;
+  };
+  T* states = take((a.every + 1) * S);  // row (k, field): the state before step k of the segment
+  T* slopes = take(a.every + 1);
+  const bool uniform = all_uniform(a.params, P);
+  const Rows<T, P, B> params(a.params, take(P), a.lanes);
+  Rows<T, X, B> inputs(a.inputs, take(X), a.lanes);
+  Rows<T, 1, B> d_spikes(&a.d_spikes, take(1), a.lanes);
+  T* unwanted = take(P + X + 1);
+  const auto row = [&](int64_t k) {
+    Arrays<T, S> r;
+    for (int f = 0; f < S; ++f) r.at[f] = states + (k * S + f) * B;
+    return r;
+  };
+  bool want_params = false;
+  Arrays<T, S> ds;
+  Arrays<T, P> dp;
+  for (int f = 0; f < S; ++f) {
+    ds.at[f] = a.d_state0[f];
+    if (a.d_state1[f].lane == 0) fill(ds.at[f], *a.d_state1[f].at, a.lanes);
+    else copy(ds.at[f], a.d_state1[f].at, a.lanes);
+  }
+  for (int f = 0; f < P; ++f) {
+    want_params |= a.d_params[f] != nullptr;
+    dp.at[f] = a.d_params[f] ? a.d_params[f] : unwanted + f * B;
+    fill(dp.at[f], T(0), a.lanes);
+  }
+  for (int64_t segment = (a.steps + a.every - 1) / a.every - 1; segment >= 0; --segment) {
+    const int64_t first = segment * a.every;
+    const int64_t n = a.steps - first < a.every ? a.steps - first : a.every;
+    for (int f = 0; f < S; ++f) {
+      const Stream<T>& c = a.checkpoints[f];
+      if (c.lane == 0) fill(row(0).at[f], c.at[segment * c.time], a.lanes);
+      else copy(row(0).at[f], c.at + segment * c.time, a.lanes);
+    }
+    for (int64_t k = 0; k < n; ++k) {
+      inputs.step_to(a.inputs, first + k, a.lanes);
+      advance_any<Model, T>(uniform, a.hard, a.lanes, as_const(row(k)), row(k + 1), params.at,
+                            inputs.at, unwanted + (P + X) * B);
+    }
+    for (int64_t k = 0; k <= n; ++k)
+      slope_any<Model, T>(Surrogate(a.surrogate), a.lanes, as_const(row(k)), params.at,
+                          a.surrogate_a, a.surrogate_b, slopes + k * B);
+    for (int64_t k = n - 1; k >= 0; --k) {
+      const int64_t t = first + k;
+      inputs.step_to(a.inputs, t, a.lanes);
+      d_spikes.step_to(&a.d_spikes, t, a.lanes);
+      Arrays<T, X> dx;
+      for (int f = 0; f < X; ++f)
+        dx.at[f] = a.d_inputs[f] ? a.d_inputs[f] + t * a.row : unwanted + (P + f) * B;
+      retreat_any<Model, T>(want_params, uniform, a.hard, a.lanes, as_const(row(k)),
+                            as_const(row(k + 1)), params.at, inputs.at, (const T*)(slopes + k * B),
+                            (const T*)(slopes + (k + 1) * B), d_spikes.at.at[0], ds, dp, dx);
+    }
+  }
+}
+
+// One step of a block inside a running network: state in place, spikes packed 32 to a word.
+template <class Model, class T>
+void neuron_bits(const NeuronBits<T>& a) {
+  constexpr int S = Sizes<Model, T>::S, P = Sizes<Model, T>::P, X = Sizes<Model, T>::X;
+  alignas(64) T room[(P + X + 1) * kForwardLanes];
+  T* spikes = room + (P + X) * kForwardLanes;
+  const bool uniform = all_uniform(a.params, P);
+  const Rows<T, P, kForwardLanes> params(a.params, room, uniform ? 1 : a.lanes);
+  const Rows<T, X, kForwardLanes> inputs(a.inputs, room + P * kForwardLanes, a.lanes);
+  Arrays<T, S> state;
+  for (int k = 0; k < S; ++k) state.at[k] = a.state[k];
+  advance_any<Model, T>(uniform, a.hard, a.lanes, as_const(state), state, params.at,
+                        inputs.at, spikes);
+  for (int64_t w = 0; w * 32 < a.lanes; ++w) {
+    const int64_t n = a.lanes - w * 32 < 32 ? a.lanes - w * 32 : 32;
+    uint32_t word = 0;
+    for (int64_t i = 0; i < n; ++i) word |= uint32_t(spikes[w * 32 + i] != T(0)) << i;
+    a.bits[w] = word;
+  }
+}
+
+}  // namespace cpu
+
+SPIKEXLA_END

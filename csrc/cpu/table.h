@@ -1,0 +1,100 @@
+// What crosses from the handlers to the loops of one SIMD level: plain pointers in plain structs.
+//
+// This file is the same for every level, so it lies outside the per-level namespace and holds no code.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/sparse_table.h"
+
+namespace spikexla::abi {
+
+inline constexpr int kMaxFields = 8;
+
+// A read-only operand seen from one block of lanes. A stride of 0 repeats the value.
+template <class T>
+struct Stream {
+  const T* at;
+  int64_t lane;  // 0 or 1
+  int64_t time;  // elements from one step to the next
+};
+
+// `steps` steps of one block of lanes. `state1` doubles as the working state.
+template <class T>
+struct NeuronForward {
+  int64_t lanes, steps;
+  int64_t every;  // write a checkpoint each so many steps; 0: none
+  bool hard;
+  Stream<T> state0[kMaxFields], params[kMaxFields], inputs[kMaxFields];
+  T* state1[kMaxFields];
+  T* checkpoints[kMaxFields];
+  T* spikes;
+  int64_t row;             // elements from one time step of `spikes` to the next
+  int64_t checkpoint_row;  // likewise of `checkpoints`
+};
+
+// The transpose of the above. A null pointer in d_inputs or d_params means: not wanted.
+template <class T>
+struct NeuronBackward {
+  int64_t lanes, steps, every;
+  bool hard;
+  int32_t surrogate;
+  T surrogate_a, surrogate_b;
+  Stream<T> checkpoints[kMaxFields], params[kMaxFields], inputs[kMaxFields];
+  Stream<T> d_state1[kMaxFields], d_spikes;
+  T* d_state0[kMaxFields];
+  T* d_inputs[kMaxFields];
+  T* d_params[kMaxFields];
+  int64_t row;  // of d_inputs
+  T* scratch;   // neuron_scratch() elements
+};
+
+// One dense step of a population inside a running network; spikes leave as bits.
+template <class T>
+struct NeuronBits {
+  int64_t lanes;
+  bool hard;
+  T* state[kMaxFields];
+  Stream<T> params[kMaxFields], inputs[kMaxFields];
+  uint32_t* bits;  // ceil(lanes / 32) words
+};
+
+template <class T>
+struct NeuronLoops {
+  void (*forward)(const NeuronForward<T>&);
+  void (*backward)(const NeuronBackward<T>&);
+  void (*bits)(const NeuronBits<T>&);
+};
+
+// One neuron model as compiled for one SIMD level.
+struct NeuronRow {
+  const char *model, *state, *params, *inputs;
+  int num_state, num_params, num_inputs;
+  NeuronLoops<float> f32;
+  NeuronLoops<double> f64;
+};
+
+// Everything that is compiled once for each SIMD level.
+struct Table {
+  const char* level;
+  const NeuronRow* neurons;
+  int num_neurons;
+  const SparseLoops* sparse;
+};
+
+inline constexpr int64_t kForwardLanes = 4096;  // a 4 KB row: one page, and the state stays in L1
+inline constexpr int64_t kBackwardLanes = 256;  // rows of a whole checkpoint segment stay in L2
+
+// Elements of scratch that `backward` of a model with these counts needs.
+constexpr int64_t neuron_scratch(int num_state, int num_params, int num_inputs, int64_t every) {
+  return kBackwardLanes * ((every + 1) * (num_state + 1) + num_params * 2 + num_inputs * 2 + 2);
+}
+
+const Table* table_baseline();
+const Table* table_avx2();
+const Table* table_avx512();
+
+// The best level this processor has, or the one that SPIKEXLA_SIMD names.
+const Table& table();
+
+}  // namespace spikexla::abi

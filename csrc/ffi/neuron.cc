@@ -1,0 +1,265 @@
+// XLA handlers of the neuron models on the CPU: buffers in, blocks of lanes out. No mathematics.
+//
+// forward   state..., params..., inputs...                       -> state..., spikes, checkpoints...
+// backward  checkpoints..., params..., inputs..., d_state..., d_spikes, surrogate operands
+//                                                           -> d_state..., d_inputs..., d_params...
+//
+// state, params: (*vmap, *lanes). inputs, spikes: (*vmap, time, *lanes). checkpoints:
+// (*vmap, ceil(time / every), *lanes), or 0 rows. An axis of size 1 repeats. A gradient that nobody
+// wants has 0 elements.
+#include <vector>
+
+#include "cpu/lanes.h"
+#include "ffi/buffers.h"
+#include "ffi/registry.h"
+#include "models.h"
+
+namespace spikexla {
+namespace {
+
+using abi::kMaxFields;
+
+// A lane-step costs about a nanosecond; below this much work a helper costs more than it brings.
+constexpr int64_t kWorthAHelper = 16384;
+
+int64_t helpers_for(const ffi::ThreadPool& pool, int64_t lane_steps) {
+  return std::min<int64_t>(pool.num_threads(), lane_steps / kWorthAHelper);
+}
+
+// All operands and results of one call, lined up with its lanes.
+class Operands {
+ public:
+  Operands(ffi::RemainingArgs args, ffi::RemainingRets rets, const Lanes& lanes)
+      : args_(args), rets_(rets), lanes_(lanes), in_(args.size()), out_(rets.size()) {}
+
+  // Operand k; one with a time axis has `steps` of them, or one that repeats.
+  bool arg(int k, bool has_time, int64_t steps) {
+    if (!lanes_.add(args_.get<ffi::AnyBuffer>(k)->dimensions(), has_time, &in_[k])) return false;
+    if (has_time && in_[k].steps != 1 && in_[k].steps != steps) return false;
+    views_.push_back(&in_[k]);
+    return true;
+  }
+  bool ret(int k, bool has_time) {
+    if (!lanes_.add((*rets_.get<ffi::AnyBuffer>(k))->dimensions(), has_time, &out_[k])) return false;
+    views_.push_back(&out_[k]);
+    return true;
+  }
+  void merge() { lanes_.merge(views_); }
+
+  template <class T>
+  abi::Stream<T> stream(int k, int64_t row, int64_t lane) const {
+    const T* data = reinterpret_cast<const T*>(args_.get<ffi::AnyBuffer>(k)->untyped_data());
+    return {data + lanes_.offset(in_[k], row, lane), in_[k].strides.back(), in_[k].time};
+  }
+  template <class T>
+  T* result(int k, int64_t row, int64_t lane) const {
+    T* data = reinterpret_cast<T*>((*rets_.get<ffi::AnyBuffer>(k))->untyped_data());
+    return data + lanes_.offset(out_[k], row, lane);
+  }
+  int64_t result_row(int k) const { return out_[k].time; }
+  int64_t result_steps(int k) const { return out_[k].steps; }
+  bool empty_result(int k) const { return (*rets_.get<ffi::AnyBuffer>(k))->element_count() == 0; }
+  const Lanes& lanes() const { return lanes_; }
+
+ private:
+  ffi::RemainingArgs args_;
+  ffi::RemainingRets rets_;
+  Lanes lanes_;
+  std::vector<View> in_, out_;
+  std::vector<View*> views_;
+};
+
+// Runs body(row, first lane, lanes) over blocks on the pool. Short rows get smaller blocks so that
+// every thread has one.
+template <class Body>
+void over_blocks(ffi::ThreadPool& pool, const Lanes& lanes, int64_t most, const Body& body) {
+  if (lanes.size() == 0) return;
+  const int64_t helpers = helpers_for(pool, lanes.size() * std::max<int64_t>(1, lanes.steps()));
+  const int64_t share = (lanes.size() / (helpers + 1) + 63) / 64 * 64;
+  const int64_t block = std::max<int64_t>(64, std::min(most, share));
+  const int64_t blocks = (lanes.row() + block - 1) / block;
+  // Blocks of one task lie side by side: pages are then faulted in by one thread each.
+  const int64_t per_task =
+      std::max<int64_t>(1, std::min<int64_t>(64, blocks * lanes.rows() / (8 * (helpers + 1))));
+  const int64_t all = blocks * lanes.rows();
+  parallel_for(pool, (all + per_task - 1) / per_task, helpers, [&](int64_t task) {
+    for (int64_t b = task * per_task; b < std::min(all, (task + 1) * per_task); ++b) {
+      const int64_t lane = b % blocks * block;
+      body(b / blocks, lane, std::min(block, lanes.row() - lane));
+    }
+  });
+}
+
+template <class T>
+const abi::NeuronLoops<T>& loops(int model) {
+  if constexpr (sizeof(T) == 4) return abi::table().neurons[model].f32;
+  else return abi::table().neurons[model].f64;
+}
+
+ffi::Error forward(int model, ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets rets,
+                   int64_t lane_axes, int64_t every, bool hard) {
+  const abi::NeuronRow& n = abi::table().neurons[model];
+  const int S = n.num_state, P = n.num_params, X = n.num_inputs;
+  if (int(args.size()) != S + P + X || int(rets.size()) != 2 * S + 1)
+    return invalid(std::string(n.model) + " forward: wrong number of arrays");
+  const ffi::AnyBuffer spikes = **rets.get<ffi::AnyBuffer>(S);
+  Operands o(args, rets, Lanes(spikes.dimensions(), lane_axes));
+  const int64_t steps = o.lanes().steps();
+  bool fits = o.ret(S, true);
+  for (int k = 0; k < S + P + X; ++k) fits = fits && o.arg(k, k >= S + P, steps);
+  for (int k = 0; k < S; ++k) fits = fits && o.ret(k, false);
+  if (!fits) return invalid(std::string(n.model) + " forward: shapes do not fit " + describe(spikes));
+  const bool keep = !o.empty_result(S + 1) && every > 0;
+  for (int k = S + 1; keep && k < 2 * S + 1; ++k)
+    if (!o.ret(k, true) || o.result_steps(k) != (steps + every - 1) / every)
+      return invalid("checkpoints do not fit " + describe(spikes));
+  o.merge();
+  prefer_huge_pages(spikes);
+  return by_float_type(spikes, [&](auto zero) {
+    using T = decltype(zero);
+    over_blocks(pool, o.lanes(), abi::kForwardLanes, [&](int64_t row, int64_t lane, int64_t lanes) {
+      abi::NeuronForward<T> a{};
+      a.lanes = lanes;
+      a.steps = o.lanes().steps();
+      a.every = keep ? every : 0;
+      a.hard = hard;
+      for (int k = 0; k < S; ++k) {
+        a.state0[k] = o.stream<T>(k, row, lane);
+        a.state1[k] = o.result<T>(k, row, lane);
+        a.checkpoints[k] = keep ? o.result<T>(S + 1 + k, row, lane) : nullptr;
+      }
+      for (int k = 0; k < P; ++k) a.params[k] = o.stream<T>(S + k, row, lane);
+      for (int k = 0; k < X; ++k) a.inputs[k] = o.stream<T>(S + P + k, row, lane);
+      a.spikes = o.result<T>(S, row, lane);
+      a.row = o.result_row(S);
+      a.checkpoint_row = keep ? o.result_row(S + 1) : 0;
+      loops<T>(model).forward(a);
+    });
+    return ffi::Error::Success();
+  });
+}
+
+ffi::Error backward(int model, ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets rets,
+                    int64_t lane_axes, int64_t every, bool hard, int32_t surrogate) {
+  const abi::NeuronRow& n = abi::table().neurons[model];
+  const int S = n.num_state, P = n.num_params, X = n.num_inputs;
+  const int kState = S + P + X, kSpikes = kState + S, kOperands = kSpikes + 1;
+  if (int(args.size()) != kOperands + 2 || int(rets.size()) != S + X + P || every < 1)
+    return invalid(std::string(n.model) + " backward: wrong number of arrays");
+  const ffi::AnyBuffer d_spikes = *args.get<ffi::AnyBuffer>(kSpikes);
+  Operands o(args, rets, Lanes(d_spikes.dimensions(), lane_axes));
+  const int64_t steps = o.lanes().steps();
+  bool fits = o.arg(kSpikes, true, steps);
+  for (int k = 0; k < kSpikes; ++k)
+    fits = fits && o.arg(k, k < S || (k >= S + P && k < kState),
+                         k < S ? (steps + every - 1) / every : steps);
+  for (int k = 0; k < S + X + P; ++k)
+    if (!o.empty_result(k)) fits = fits && o.ret(k, k >= S && k < S + X);
+  if (!fits)
+    return invalid(std::string(n.model) + " backward: shapes do not fit " + describe(d_spikes));
+  for (int k = S; k < S + X; ++k) prefer_huge_pages(**rets.get<ffi::AnyBuffer>(k));
+  o.merge();
+  return by_float_type(d_spikes, [&](auto zero) {
+    using T = decltype(zero);
+    const auto operand = [&](int k) {
+      return *reinterpret_cast<const T*>(args.get<ffi::AnyBuffer>(k)->untyped_data());
+    };
+    over_blocks(pool, o.lanes(), abi::kBackwardLanes, [&](int64_t row, int64_t lane, int64_t lanes) {
+      thread_local std::vector<T> scratch;
+      scratch.resize(abi::neuron_scratch(S, P, X, every));
+      abi::NeuronBackward<T> a{};
+      a.lanes = lanes;
+      a.steps = o.lanes().steps();
+      a.every = every;
+      a.hard = hard;
+      a.surrogate = surrogate;
+      a.surrogate_a = operand(kOperands);
+      a.surrogate_b = operand(kOperands + 1);
+      for (int k = 0; k < S; ++k) {
+        a.checkpoints[k] = o.stream<T>(k, row, lane);
+        a.d_state1[k] = o.stream<T>(kState + k, row, lane);
+        a.d_state0[k] = o.result<T>(k, row, lane);
+      }
+      for (int k = 0; k < P; ++k) {
+        a.params[k] = o.stream<T>(S + k, row, lane);
+        a.d_params[k] = o.empty_result(S + X + k) ? nullptr : o.result<T>(S + X + k, row, lane);
+      }
+      for (int k = 0; k < X; ++k) {
+        a.inputs[k] = o.stream<T>(S + P + k, row, lane);
+        a.d_inputs[k] = o.empty_result(S + k) ? nullptr : o.result<T>(S + k, row, lane);
+        if (a.d_inputs[k]) a.row = o.result_row(S + k);
+      }
+      a.d_spikes = o.stream<T>(kSpikes, row, lane);
+      a.scratch = scratch.data();
+      loops<T>(model).backward(a);
+    });
+    return ffi::Error::Success();
+  });
+}
+
+// One handler a model: XLA's handlers are plain function pointers, so the index is a template argument.
+template <int kModel>
+XLA_FFI_Error* forward_handler(XLA_FFI_CallFrame* frame) {
+  static auto* handler =
+      ffi::Ffi::Bind()
+          .Ctx<ffi::ThreadPool>()
+          .RemainingArgs()
+          .RemainingRets()
+          .Attr<int64_t>("lane_axes")
+          .Attr<int64_t>("every")
+          .Attr<bool>("hard")
+          .To([](ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets rets,
+                 int64_t lane_axes, int64_t every, bool hard) {
+            return forward(kModel, pool, args, rets, lane_axes, every, hard);
+          })
+          .release();
+  return handler->Call(frame);
+}
+
+template <int kModel>
+XLA_FFI_Error* backward_handler(XLA_FFI_CallFrame* frame) {
+  static auto* handler =
+      ffi::Ffi::Bind()
+          .Ctx<ffi::ThreadPool>()
+          .RemainingArgs()
+          .RemainingRets()
+          .Attr<int64_t>("lane_axes")
+          .Attr<int64_t>("every")
+          .Attr<bool>("hard")
+          .Attr<int32_t>("surrogate")
+          .To([](ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets rets,
+                 int64_t lane_axes, int64_t every, bool hard, int32_t surrogate) {
+            return backward(kModel, pool, args, rets, lane_axes, every, hard, surrogate);
+          })
+          .release();
+  return handler->Call(frame);
+}
+
+template <int kModel>
+void add_model(std::vector<Kernel>& kernels) {
+  const abi::NeuronRow& n = abi::table().neurons[kModel];
+  const auto add = [&](const char* direction, XLA_FFI_Handler* handler) {
+    kernels.push_back({std::string("spikexla.") + n.model + "." + direction + ".v1", "cpu", n.model,
+                       n.state, n.params, n.inputs, reinterpret_cast<void*>(handler)});
+  };
+  add("forward", &forward_handler<kModel>);
+  add("backward", &backward_handler<kModel>);
+}
+
+template <class... M>
+constexpr int count(TypeList<M...>) {
+  return sizeof...(M);
+}
+
+template <int... K>
+void add_models(std::vector<Kernel>& kernels, std::integer_sequence<int, K...>) {
+  (add_model<K>(kernels), ...);
+}
+
+}  // namespace
+
+void add_neuron_kernels(std::vector<Kernel>& kernels) {
+  add_models(kernels, std::make_integer_sequence<int, count(Models{})>{});
+}
+
+}  // namespace spikexla

@@ -1,0 +1,103 @@
+// exp and expm1 from additions and multiplications only.
+//
+// libm's versions differ between hosts, SIMD levels and CUDA; these give the same bits everywhere,
+// because nothing is contracted into a fused multiply-add (-ffp-contract=off, --fmad=false).
+// Error at most 2 units in the last place on the whole range (csrc/tests/math_test.cc).
+#pragma once
+
+#include <cstring>
+
+#include "portable.h"
+
+SPIKEXLA_BEGIN
+
+template <class To, class From>
+SPIKEXLA_HD To bits(From from) {
+  static_assert(sizeof(To) == sizeof(From));
+#ifdef __CUDACC__
+  To to;
+  memcpy(&to, &from, sizeof to);
+  return to;
+#else
+  return __builtin_bit_cast(To, from);
+#endif
+}
+
+template <class T>
+struct ExpConstants;
+
+template <>
+struct ExpConstants<float> {
+  using Int = int32_t;
+  static constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  static constexpr float kHi = 0.693359375f, kLo = -2.12194440e-4f;
+  static constexpr float kMin = -87.0f, kMax = 88.0f;
+  static constexpr int kMantissa = 23, kTerms = 7;
+  static constexpr Int kOne = 127;
+};
+
+template <>
+struct ExpConstants<double> {
+  using Int = int64_t;
+  static constexpr double kMagic = 6755399441055744.0;  // 1.5 * 2^52
+  static constexpr double kHi = 6.93145751953125e-1, kLo = 1.42860682030941723212e-6;
+  static constexpr double kMin = -708.0, kMax = 709.0;
+  static constexpr int kMantissa = 52, kTerms = 13;
+  static constexpr Int kOne = 1023;
+};
+
+// x = n ln 2 + f with |f| <= ln 2 / 2;  `scale` = 2^n,  `rest` = e^f - 1 by its Taylor series.
+template <class T>
+struct ExpParts {
+  T scale, rest;
+};
+
+template <class T>
+SPIKEXLA_HD ExpParts<T> exp_parts(T x) {
+  using C = ExpConstants<T>;
+  using Int = typename C::Int;
+  x = x < C::kMin ? C::kMin : x;
+  x = x > C::kMax ? C::kMax : x;
+  const T shifted = x * T(1.4426950408889634) + C::kMagic;
+  const T n = shifted - C::kMagic;
+  const T f = (x - n * C::kHi) - n * C::kLo;
+  const Int exponent = bits<Int>(shifted) - bits<Int>(T(C::kMagic)) + C::kOne;
+  // sum_{k=1..terms} f^k / k!  as  f (1 + f/2 (1 + f/3 (...))): one constant a term, no table.
+  T sum = T(1);
+#ifndef __CUDACC__
+#pragma GCC unroll 16
+#endif
+  for (int k = C::kTerms; k > 1; --k) sum = T(1) + f * (T(1) / T(k)) * sum;
+  return {bits<T>(Int(exponent) << C::kMantissa), f * sum};
+}
+
+template <class T>
+SPIKEXLA_HD T exp(T x) {
+  const ExpParts<T> e = exp_parts(x);
+  return e.scale + e.scale * e.rest;
+}
+
+template <class T>
+SPIKEXLA_HD T expm1(T x) {
+  const ExpParts<T> e = exp_parts(x);
+  return (e.scale - T(1)) + e.scale * e.rest;
+}
+
+// (1 - e^-z) / z, and its limit 1 at z = 0.
+template <class T>
+SPIKEXLA_HD T decay_ratio(T z) {
+  const T ratio = -expm1(-z) / z;
+  return z == T(0) ? T(1) : ratio;
+}
+
+// d/dz of decay_ratio, given its value `ratio`: (e^-z - ratio) / z, and its limit -1/2 at z = 0.
+// Below `kSmall` the difference cancels, so the series -1/2 + z/3 - z^2/8 stands in.
+template <class T>
+SPIKEXLA_HD T decay_ratio_slope(T z, T ratio) {
+  const T kSmall = sizeof(T) == 4 ? T(0.02) : T(1e-4);
+  const T series = T(-0.5) + z * (T(1) / T(3)) - z * z * T(0.125);
+  const T exact = ((T(1) - z * ratio) - ratio) / z;
+  return (z < T(0) ? -z : z) < kSmall ? series : exact;
+}
+
+SPIKEXLA_END

@@ -1,0 +1,43 @@
+// The Python module: the list of handlers, the machine's choices, and the connectivity builders.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "connect_module.h"
+#include "cpu/dispatch.h"
+#include "ffi/registry.h"
+#include "xla/ffi/api/c_api.h"
+
+namespace nb = nanobind;
+
+NB_MODULE(_native, m) {
+  m.doc() = "Compiled kernels of spikexla.";
+  m.attr("ffi_version") = nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);
+  m.def("simd_level", [] { return std::string(spikexla::abi::table().level); });
+  m.def("simd_levels", [] {
+    std::vector<std::string> names;
+    for (const auto* t : spikexla::abi::compiled_levels()) names.emplace_back(t->level);
+    return names;
+  });
+  m.def("set_thread_limit", &spikexla::abi::set_thread_limit, nb::arg("threads"));
+  m.def("thread_limit", &spikexla::abi::thread_limit);
+  add_builders(m);
+  m.def("kernels", [] {
+    std::vector<spikexla::Kernel> kernels;
+    spikexla::add_neuron_kernels(kernels);
+    spikexla::add_spike_matvec_kernels(kernels);
+    nb::list rows;
+    for (const auto& k : kernels) {
+      nb::dict row;
+      row["name"] = k.name;
+      row["platform"] = k.platform;
+      row["model"] = k.model;
+      row["state"] = k.state;
+      row["params"] = k.params;
+      row["inputs"] = k.inputs;
+      row["handler"] = nb::capsule(k.handler);
+      rows.append(row);
+    }
+    return rows;
+  });
+}

@@ -1,0 +1,137 @@
+"""The seam: the only module that calls `jax.ffi`.
+
+`native_call` wraps one XLA target into a function that behaves like any JAX function: it batches
+without copying what is not batched, keeps its types under `shard_map`, falls back to its reference
+on platforms without a kernel, and says what to do when it is differentiated.
+
+Public JAX names this file leans on, last checked with 0.10.2 and 0.12.0: `jax.ffi.ffi_call` with
+`vmap_method="expand_dims"`, `jax.custom_batching.custom_vmap`, `jax.lax.platform_dependent`,
+`jax.typeof(x).mat`, `jax.lax.pcast`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+
+from .. import backend as _backend
+from . import library
+
+
+def uses_native(backend: str | None) -> bool:
+    """Whether a call with this `backend=` argument takes the compiled kernels."""
+    return _backend.resolve(backend) == "native"
+
+
+def native_call(
+    name: str,
+    args: Sequence[jax.Array],
+    results: Sequence[tuple[tuple[int, ...], Any]],
+    *,
+    reference: Callable[..., Sequence[jax.Array]],
+    attributes: dict[str, Any],
+    in_place: int = 0,
+) -> tuple[jax.Array, ...]:
+    """Calls the XLA target `name`, or `reference` on a platform that lacks it.
+
+    `results` are the (shape, dtype) of the results. The first `in_place` arguments share their
+    memory with the first results. `reference(*args)` returns the same results in pure JAX.
+    """
+    args = same_mesh_axes(args)
+    like = jax.typeof(args[0])
+    shapes = tuple(like.update(shape=shape, dtype=jnp.dtype(dtype)) for shape, dtype in results)
+
+    def ffi(*args):
+        call = jax.ffi.ffi_call(
+            name,
+            shapes,
+            vmap_method="expand_dims",
+            input_output_aliases={k: k for k in range(in_place)},
+        )
+        return tuple(call(*args, **attributes))
+
+    def on_any_platform(*args):
+        branches = dict.fromkeys(library.platforms(name), ffi)
+        return jax.lax.platform_dependent(
+            *args, **branches, default=lambda *args: tuple(reference(*args))
+        )
+
+    return _not_differentiable(name, _batched(on_any_platform, in_place))(*args)
+
+
+def _batched(call: Callable, in_place: int) -> Callable:
+    """Lets `vmap` add a leading axis of size 1 to what is not batched, but not to what is updated in
+    place: that must have the shape of its result."""
+    call = custom_vmap(call)
+
+    @call.def_vmap
+    def rule(size, is_batched, *args):
+        args = list(args)
+        axes = [0 if batched else None for batched in is_batched]
+        for k in range(in_place):
+            if axes[k] is None:
+                args[k], axes[k] = jnp.broadcast_to(args[k], (size, *args[k].shape)), 0
+        inner = jax.vmap(call.fun, in_axes=tuple(axes), axis_size=size)
+        out = _batched(inner, in_place)(*args)
+        return out, jax.tree.map(lambda _: True, out)
+
+    return call
+
+
+def _not_differentiable(name: str, call: Callable) -> Callable:
+    """A kernel has a transpose (in its op's `custom_vjp`) but no derivative of its own."""
+    call = jax.custom_jvp(call)
+
+    @call.defjvp
+    def rule(primals, tangents):
+        raise TypeError(no_derivative(name))
+
+    return call
+
+
+def no_derivative(name: str) -> str:
+    """The message for a derivative that compiled kernels do not have."""
+    return (
+        f"{name}: the native kernels have reverse mode of first order only; forward mode (jvp, "
+        "jacfwd) and second derivatives (hessian, grad of grad) need the pure JAX path. Use "
+        "backend='xla' for this call, or `with sx.backend('xla'):` around it."
+    )
+
+
+def explain_forward_mode(name: str) -> Callable:
+    """Decorates an op so that JAX's "can't apply forward-mode" names the way out."""
+
+    def decorate(op):
+        @functools.wraps(op)
+        def wrapper(*args, **kwargs):
+            try:
+                return op(*args, **kwargs)
+            except TypeError as error:
+                if "forward-mode" in str(error):
+                    raise TypeError(no_derivative(name)) from error
+                raise
+
+        return wrapper
+
+    return decorate
+
+
+def same_mesh_axes(args: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
+    """Under `shard_map`, marks replicated operands as varying over the axes that the others vary over.
+
+    The transpose of that mark is the sum over devices that the gradient of a replicated operand needs.
+    """
+    axes = frozenset().union(*(jax.typeof(x).mat.varying for x in args))
+    if not axes:
+        return tuple(args)
+
+    def spread(x):
+        missing = tuple(sorted(axes - jax.typeof(x).mat.varying))
+        return jax.lax.pcast(x, missing, to="varying") if missing else x
+
+    return tuple(spread(x) for x in args)

@@ -1,0 +1,93 @@
+"""Loads the compiled library and registers every kernel that it lists."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+
+class Kernel(NamedTuple):
+    """What the library says of one of its XLA targets."""
+
+    name: str
+    platform: str
+    model: str
+    state: tuple[str, ...]
+    params: tuple[str, ...]
+    inputs: tuple[str, ...]
+
+
+class LibraryError(ImportError):
+    """The compiled kernels are missing, or do not fit the installed jaxlib."""
+
+
+@functools.cache
+def native():
+    """The compiled module. Raises `LibraryError`, which says what to do, if it cannot be used."""
+    try:
+        from .. import _native
+    except ImportError as error:
+        raise LibraryError(
+            f"spikexla's compiled kernels could not be loaded ({error}). Reinstall the package with "
+            "`pip install --force-reinstall spikexla`, or choose the pure JAX path with "
+            "sx.backend('xla') or SPIKEXLA_BACKEND=xla."
+        ) from error
+    check_ffi_version(tuple(_native.ffi_version), runtime_ffi_version())
+    return _native
+
+
+def runtime_ffi_version() -> tuple[int, int]:
+    """The XLA FFI version of the installed jaxlib, read from the headers that it ships."""
+    spec = importlib.util.find_spec("jaxlib")
+    if spec is None or not spec.submodule_search_locations:
+        raise LibraryError("jaxlib is not installed. Install it with `pip install jax`.")
+    header = Path(spec.submodule_search_locations[0]) / "include/xla/ffi/api/c_api.h"
+    text = header.read_text()
+    found = [re.search(rf"#define XLA_FFI_API_{part} (\d+)", text) for part in ("MAJOR", "MINOR")]
+    if not all(found):
+        raise LibraryError(f"{header} does not state its FFI version. Reinstall jaxlib.")
+    return tuple(int(match[1]) for match in found if match)  # type: ignore[return-value]
+
+
+def check_ffi_version(built: tuple[int, int], runtime: tuple[int, int]) -> None:
+    """Refuses a library that this jaxlib would refuse, before it can break all of JAX.
+
+    A rejected CPU target makes every later JAX operation fail with "Unable to initialize backend
+    'cpu'", so the question is asked here first.
+    """
+    if built[0] != runtime[0] or built > runtime:
+        raise LibraryError(
+            f"spikexla's kernels were built for XLA FFI {built[0]}.{built[1]}, but the installed "
+            f"jaxlib speaks {runtime[0]}.{runtime[1]}. Upgrade with `pip install -U jax`, or rebuild "
+            "spikexla against this jaxlib: `pip install --no-build-isolation --force-reinstall .`"
+        )
+
+
+@functools.cache
+def kernels() -> dict[tuple[str, str], Kernel]:
+    """Every kernel of the library by (name, platform), registered with XLA."""
+    table = {}
+    for row in native().kernels():
+        jax.ffi.register_ffi_target(row["name"], row["handler"], platform=row["platform"])
+        fields = (tuple(row[part].split()) for part in ("state", "params", "inputs"))
+        table[row["name"], row["platform"]] = Kernel(
+            row["name"], row["platform"], row["model"], *fields
+        )
+    return table
+
+
+@functools.cache
+def platforms(name: str) -> tuple[str, ...]:
+    """The platforms, as `jax.lax.platform_dependent` names them, that have the kernel `name`."""
+    found = tuple(platform.lower() for known, platform in kernels() if known == name)
+    if not found:
+        raise LibraryError(
+            f"the compiled library has no kernel {name!r}. It is older than this Python code: "
+            "reinstall spikexla, or use sx.backend('xla')."
+        )
+    return found

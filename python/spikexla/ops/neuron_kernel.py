@@ -1,0 +1,109 @@
+"""The link between a neuron's definition in JAX and its compiled kernels: their common name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclass(frozen=True)
+class NeuronKernel:
+    """A neuron model as data and one pure function.
+
+    `step(state, params, inputs, *, hard, spike)` advances one step and returns `(state, z)`, where
+    `spike` is the Heaviside function with a surrogate derivative and `z` is 0 or 1 of V's type. It is
+    element-wise, written in JAX, and it is the definition: the C++ of the same `name` must agree.
+    `State`, `Params` and `Inputs` are NamedTuples whose fields are those of the C++ structs; the first
+    field of `State` is the membrane potential.
+    """
+
+    name: str
+    step: Callable[..., tuple[Any, jax.Array]]
+    State: type
+    Params: type
+    Inputs: type
+
+    def target(self, direction: str) -> str:
+        """The XLA target of this model: `direction` is "forward" or "backward"."""
+        return f"spikexla.{self.name}.{direction}.v1"
+
+
+def is_hard(reset: str) -> bool:
+    """Reads the `reset` argument of the neuron ops."""
+    if reset not in ("soft", "hard"):
+        raise ValueError(
+            f"reset={reset!r} is not a way to reset. Choose 'soft' (subtract V_th - V_reset, the "
+            "default) or 'hard' (set to V_reset)."
+        )
+    return reset == "hard"
+
+
+def prepare(kernel: NeuronKernel, state, params, inputs, *, time: bool, native: bool):
+    """Checks the operands of a neuron op once and gives them one rank and one dtype.
+
+    Returns (state, params, inputs, lanes): state broadcast to the shape `lanes`, params with as many
+    axes as `lanes`, inputs with a time axis in front of them. Sizes of 1 stand for "repeats".
+    """
+    what = f"{kernel.name}: "
+    state = tuple(jnp.asarray(x) for x in kernel.State(*state))
+    dtype = state[0].dtype
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            f"{what}state {kernel.State._fields[0]} has dtype {dtype}, which cannot hold a membrane "
+            "potential. Use float32 or float64."
+        )
+    if native and dtype not in (np.float32, np.float64):
+        raise TypeError(
+            f"{what}the native kernels take float32 and float64, but the state is {dtype}. Cast it, "
+            "or use backend='xla' for this call."
+        )
+    params = tuple(jnp.asarray(x, dtype) for x in kernel.Params(*params))
+    inputs = tuple(jnp.asarray(x, dtype) for x in kernel.Inputs(*inputs))
+    if time and not any(x.ndim for x in inputs):
+        raise ValueError(
+            f"{what}no input has a time axis: shapes {[x.shape for x in inputs]}. At least one input "
+            "must be (time, *lanes)."
+        )
+    lanes = _lanes(kernel, state, params, inputs, time)
+    rank = len(lanes)
+    state = tuple(jnp.broadcast_to(x.astype(dtype), lanes) for x in state)
+    params = tuple(_with_rank(x, rank) for x in params)
+    inputs = tuple(_with_rank(x, rank + 1) for x in inputs)
+    return state, params, inputs, lanes
+
+
+def _lanes(kernel, state, params, inputs, time):
+    """The common shape of all lanes, or an error that lists who has which shape."""
+    rank = max(x.ndim for x in (*state, *params))
+    if time:
+        rank = max(rank, *(x.ndim - 1 for x in inputs))
+        shapes = [x.shape[max(0, x.ndim - rank) :] for x in inputs]
+        steps = {x.shape[0] for x in inputs if x.ndim > rank} - {1}
+        if len(steps) > 1:
+            raise ValueError(
+                f"{kernel.name}: inputs disagree on the number of steps: {sorted(steps)}. The first "
+                "axis of an input is time."
+            )
+    else:
+        shapes = [x.shape for x in inputs]
+    named = dict(zip(kernel.State._fields, (x.shape for x in state), strict=True))
+    named |= dict(zip(kernel.Params._fields, (x.shape for x in params), strict=True))
+    named |= dict(zip(kernel.Inputs._fields, shapes, strict=True))
+    try:
+        return np.broadcast_shapes(*named.values())
+    except ValueError:
+        listed = ", ".join(f"{name} {shape}" for name, shape in named.items() if shape)
+        raise ValueError(
+            f"{kernel.name}: these shapes do not broadcast to one shape of lanes: {listed}"
+            f"{' (inputs without their time axis)' if time else ''}. States are (*batch, neurons); "
+            "is a batch axis missing, or is an array transposed?"
+        ) from None
+
+
+def _with_rank(x, rank):
+    return x.reshape((1,) * (rank - x.ndim) + x.shape)
