@@ -5,7 +5,7 @@
 
 #include "connect_module.h"
 #include "cpu/dispatch.h"
-#include "ffi/registry.h"
+#include "kernel_rows.h"
 #include "xla/ffi/api/c_api.h"
 
 namespace nb = nanobind;
@@ -26,18 +26,7 @@ NB_MODULE(_native, m) {
     std::vector<spikexla::Kernel> kernels;
     spikexla::add_neuron_kernels(kernels);
     spikexla::add_spike_matvec_kernels(kernels);
-    nb::list rows;
-    for (const auto& k : kernels) {
-      nb::dict row;
-      row["name"] = k.name;
-      row["platform"] = k.platform;
-      row["model"] = k.model;
-      row["state"] = k.state;
-      row["params"] = k.params;
-      row["inputs"] = k.inputs;
-      row["handler"] = nb::capsule(k.handler);
-      rows.append(row);
-    }
-    return rows;
+    spikexla::add_network_kernels(kernels);
+    return spikexla::kernel_rows(kernels);
   });
 }

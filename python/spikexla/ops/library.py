@@ -1,8 +1,9 @@
-"""Loads the compiled library and registers every kernel that it lists."""
+"""Loads the compiled libraries and registers every kernel that they list."""
 
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import re
 from pathlib import Path
@@ -41,6 +42,28 @@ def native():
     return _native
 
 
+@functools.cache
+def native_cuda():
+    """The compiled CUDA module, or None where the package was built without it, which is normal.
+
+    Raises `LibraryError` if it is there and cannot be used: calls on a GPU would silently be slow.
+    """
+    package = __name__.rpartition(".ops.")[0]
+    if importlib.util.find_spec(f"{package}._native_cuda") is None:
+        return None
+    try:
+        module = importlib.import_module(f"{package}._native_cuda")
+    except ImportError as error:
+        raise LibraryError(
+            f"spikexla's CUDA kernels could not be loaded ({error}). Reinstall the package on this "
+            "machine, without them if it has no GPU: SPIKEXLA_CUDA=OFF pip install "
+            "--force-reinstall --no-binary spikexla spikexla. Or choose the pure JAX path with "
+            "sx.backend('xla') or SPIKEXLA_BACKEND=xla."
+        ) from error
+    check_ffi_version(tuple(module.ffi_version), runtime_ffi_version())
+    return module
+
+
 def runtime_ffi_version() -> tuple[int, int]:
     """The XLA FFI version of the installed jaxlib, read from the headers that it ships."""
     spec = importlib.util.find_spec("jaxlib")
@@ -70,9 +93,10 @@ def check_ffi_version(built: tuple[int, int], runtime: tuple[int, int]) -> None:
 
 @functools.cache
 def kernels() -> dict[tuple[str, str], Kernel]:
-    """Every kernel of the library by (name, platform), registered with XLA."""
+    """Every kernel of both libraries by (name, platform), registered with XLA."""
     table = {}
-    for row in native().kernels():
+    cuda = native_cuda()
+    for row in (*native().kernels(), *(cuda.kernels() if cuda else ())):
         jax.ffi.register_ffi_target(row["name"], row["handler"], platform=row["platform"])
         fields = (tuple(row[part].split()) for part in ("state", "params", "inputs"))
         table[row["name"], row["platform"]] = Kernel(
