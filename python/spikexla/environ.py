@@ -47,7 +47,7 @@ class _Cell(State):
     __slots__ = ("_shared", "_storage")
 
     def __init__(self, key: str) -> None:
-        self.name, self.tag, self._site = f"environ.{key}", None, None
+        self.name, self.tag, self._site, self._held = f"environ.{key}", None, None, True
         self._shared = [[], _ABSENT, False]
         self._storage = _Storage(self._shared)
 
@@ -80,6 +80,7 @@ _settings: dict[str, Hashable] = {}
 _local = _Local()
 _cells: dict[str, _Cell] = {}
 _MISSING = object()
+_AS_DATA = object()  # among a context's settings: hides a setting of the same name behind data
 
 
 def set(**values: Any) -> None:
@@ -111,10 +112,9 @@ def get(key: str, default: Any = _MISSING, desc: str | None = None) -> Any:
 
     `desc` says in the error what the value is for.
     """
-    if key in _local.settings:
-        return _local.settings[key]
-    if key in _settings:
-        return _settings[key]
+    setting = _local.settings.get(key, _settings.get(key, _AS_DATA))
+    if setting is not _AS_DATA:
+        return setting
     cell = _cell(key)
     rely_on(cell, "present")
     if cell.present:
@@ -175,7 +175,8 @@ def ditype() -> Any:
 def all() -> dict[str, Any]:
     """Every value that is set, seen from this thread."""
     data = {key: cell.value for key, cell in _cells.items() if cell.present}
-    return {**data, **_settings, **_local.settings}
+    settings = {**_settings, **_local.settings}
+    return {**data, **{k: v for k, v in settings.items() if v is not _AS_DATA}}
 
 
 def pop(key: str, default: Any = _MISSING) -> Any:
@@ -217,7 +218,8 @@ class context(contextlib.ContextDecorator):
                 cell = _cell(key)
                 stack.callback(cell.put, cell.present, cell.value)
                 cell.put(True, value)
-                self._swap(stack, {k: v for k, v in _local.settings.items() if k != key})
+                if key in _local.settings or key in _settings:
+                    self._swap(stack, {**_local.settings, key: _AS_DATA})
             else:
                 if key == PRECISION:
                     stack.enter_context(jax.enable_x64(value == 64))
@@ -226,8 +228,6 @@ class context(contextlib.ContextDecorator):
         return self._values
 
     def _swap(self, stack: contextlib.ExitStack, settings: dict[str, Hashable]) -> None:
-        if settings.keys() == _local.settings.keys() and not self._values.keys() & settings.keys():
-            return
         stack.callback(self._restore, _local.settings)
         self._restore(settings)
 

@@ -63,14 +63,17 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         old = self.__dict__.get(name)
         if isinstance(old, State) and old is not value:
-            if type(value) is type(old):
+            if type(value) is type(old) and not value._held:
                 # Optimisers, closures and compiled functions hold the State of this name, so a
                 # second `self.V = ShortTermState(...)` gives it a new value, not a successor.
+                # A State that is some module's already is meant itself: weights are being tied.
                 old.adopt(value)
                 return
             if not isinstance(value, State):
                 self._warn_overwrite(name, old)
         if isinstance(value, State):
+            value = value.root()
+            value._held = True
             if value.name is None:
                 value.name = f"{type(self).__name__}.{name}"
         elif old is value or _same_number(old, value):
@@ -96,6 +99,12 @@ class Module:
             raise TypeError(message + " (config.strict is on.)")
         site = _site(3)
         warn_once(f"overwrite {name} {site}", message, StateOverwriteWarning, stacklevel=4)
+
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        self.__dict__.update(attributes)
+        for _, member in self._members():
+            if isinstance(member, State):
+                member._held = True
 
     # -- walking ------------------------------------------------------------------------------
 
@@ -252,7 +261,9 @@ def _call_with_batch(module: Module, method: str, args: tuple, kwargs: dict) -> 
 
 
 def _members(value: Any, path: PathKey, seen: set[int]) -> Iterator[tuple[PathKey, Any]]:
-    if isinstance(value, State | Module):
+    if isinstance(value, State):
+        yield path, value.root()
+    elif isinstance(value, Module):
         yield path, value
     elif isinstance(value, list | tuple | dict) and id(value) not in seen:
         seen.add(id(value))

@@ -203,7 +203,11 @@ def _poisson(key: Any, shape: tuple, dtype: Any, lam: Any) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _sample(law: Callable, shape: tuple, dtype: Any, raw: Any, params: tuple) -> jax.Array:
-    return law(jax.random.wrap_key_data(raw, impl=_IMPL), shape, dtype, *params)
+    # The barriers keep the compiler from mixing a draw with what is around it, which would change
+    # the last bit of some numbers between a compiled function and the same code run eagerly.
+    raw, params = jax.lax.optimization_barrier((raw, params))
+    drawn = law(jax.random.wrap_key_data(raw, impl=_IMPL), shape, dtype, *params)
+    return jax.lax.optimization_barrier(drawn)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -213,6 +217,7 @@ def _advance(law: Callable, shape: tuple, dtype: Any, raw: Any, params: tuple) -
 
 
 def _draw(law: Callable, params: tuple, size: Size, key: Any, dtype: Any) -> Any:
+    """A draw from `law(key, shape, dtype, *params)`, a function that is hashable by value."""
     numbers, unit = _numbers(params)
     shape = _shape(size, np.broadcast_shapes(*map(jnp.shape, numbers)))
     dtype = jnp.dtype(dtype)

@@ -107,11 +107,21 @@ class State:
     transform of `jax` itself, which cannot see States (use `spikexla.transform`).
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_frame", "_raw", "_site", "_tree", "name", "tag")
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_frame",
+        "_held",
+        "_raw",
+        "_site",
+        "_tree",
+        "name",
+        "tag",
+    )
 
     def __init__(self, value: Any, name: str | None = None, *, tag: Any = None) -> None:
         self.name, self.tag = name, tag
-        self._site = _creation_site()
+        self._site, self._held = _creation_site(), False
         self._raw, self._tree = take_apart(value.value if isinstance(value, State) else value)
         self._frame = frame = ACTIVE.frame
         if frame is not None:
@@ -147,8 +157,7 @@ class State:
 
     def _reach(self, reading: bool = False) -> State:
         """The State behind this one, seen by the active trace, whichever saw it last."""
-        while isinstance(self._frame, State):  # adopted: see `adopt`
-            self = self._frame
+        self = self.root()
         if self._frame is LOST:
             if reading:
                 raise TraceError(
@@ -182,6 +191,12 @@ class State:
             frame.new[:] = [state for state in frame.new if state is not other]
         other._frame = self
 
+    def root(self) -> State:
+        """The State that this is another name for; itself, but after `adopt`."""
+        while isinstance(self._frame, State):
+            self = self._frame
+        return self
+
     @property
     def label(self) -> str:
         """How error messages call this State: its class, its name, where it was created."""
@@ -201,8 +216,7 @@ class State:
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.name, self.tag = saved["name"], saved["tag"]
         self.__dict__.update(saved["attributes"])
-        self._site = None
-        self._frame = None
+        self._site, self._held, self._frame = None, False, None
         value = jax.tree.map(_from_host, saved["value"], is_leaf=lambda x: isinstance(x, _Key))
         self._raw, self._tree = take_apart(value)
 
@@ -212,7 +226,8 @@ class State:
         # Arrays are immutable, so a copy shares them; only the box and its attributes are new.
         twin = object.__new__(type(self))
         memo[id(self)] = twin
-        twin.name, twin.tag, twin._site = self.name, self.tag, self._site
+        twin.name, twin.tag = self.name, self.tag
+        twin._site, twin._held = self._site, False
         twin._raw, twin._tree = take_apart(self.value)
         twin._frame = frame = ACTIVE.frame
         if frame is not None:

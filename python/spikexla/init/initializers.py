@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +95,30 @@ class Uniform(Initializer):
         return random.uniform(self.low, self.high, shape, key=key, dtype=dtype)
 
 
+class _VarianceScaling(NamedTuple):
+    gain: float
+    mode: str
+    distribution: str
+
+    def __call__(self, key: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        if len(shape) > 1:
+            draw = jax.nn.initializers.variance_scaling(*self, dtype=dtype)
+            return draw(key, shape)
+        std = math.sqrt(self.gain / max(shape[0], 1))  # jax asks for two axes
+        if self.distribution == "normal":
+            return std * jax.random.normal(key, shape, dtype)
+        limit = math.sqrt(3.0) * std
+        return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+
+class _Orthogonal(NamedTuple):
+    scale: float
+
+    def __call__(self, key: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        wide = jnp.promote_types(dtype, jnp.float32)  # the QR decomposition needs it
+        return jax.nn.initializers.orthogonal(self.scale, dtype=wide)(key, shape).astype(dtype)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Scaled(Initializer):
     """Variance `gain / fan`, where a fan counts the connections of one unit.
@@ -103,24 +127,14 @@ class _Scaled(Initializer):
     its length as both.
     """
 
-    def law(self) -> tuple[float, str, str]:
-        """(gain, mode, distribution) of `jax.nn.initializers.variance_scaling`."""
-        raise TypeError(f"{type(self).__name__} must define `law`")
+    @abc.abstractmethod
+    def law(self) -> _VarianceScaling:
+        """The gain, the fan and the distribution to draw from."""
 
     def make(self, shape: tuple[int, ...], dtype: Any, key: Any) -> Any:
         if not shape:
             raise ValueError(f"{type(self).__name__} needs a shape of one axis or more, got ()")
-        gain, mode, distribution = self.law()
-        axes = (-2, -1) if len(shape) > 1 else (-1, -1)
-        if len(shape) == 1:  # jax asks for two axes
-            fan = max(shape[0], 1)
-            std = math.sqrt(gain / fan)
-            if distribution == "uniform":
-                limit = math.sqrt(3.0) * std
-                return random.uniform(-limit, limit, shape, key=key, dtype=dtype)
-            return random.normal(0.0, std, shape, key=key, dtype=dtype)
-        draw = jax.nn.initializers.variance_scaling(gain, mode, distribution, *axes, dtype=dtype)
-        return draw(random._key(key), shape)
+        return random._draw(self.law(), (), shape, key, dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,8 +143,8 @@ class XavierNormal(_Scaled):
 
     scale: float = 1.0
 
-    def law(self) -> tuple[float, str, str]:
-        return self.scale, "fan_avg", "normal"
+    def law(self) -> _VarianceScaling:
+        return _VarianceScaling(self.scale, "fan_avg", "normal")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,8 +153,8 @@ class XavierUniform(_Scaled):
 
     scale: float = 1.0
 
-    def law(self) -> tuple[float, str, str]:
-        return self.scale, "fan_avg", "uniform"
+    def law(self) -> _VarianceScaling:
+        return _VarianceScaling(self.scale, "fan_avg", "uniform")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,8 +164,8 @@ class KaimingNormal(_Scaled):
     scale: float = 2.0
     mode: str = "fan_in"
 
-    def law(self) -> tuple[float, str, str]:
-        return self.scale, self.mode, "normal"
+    def law(self) -> _VarianceScaling:
+        return _VarianceScaling(self.scale, self.mode, "normal")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,8 +175,8 @@ class KaimingUniform(_Scaled):
     scale: float = 2.0
     mode: str = "fan_in"
 
-    def law(self) -> tuple[float, str, str]:
-        return self.scale, self.mode, "uniform"
+    def law(self) -> _VarianceScaling:
+        return _VarianceScaling(self.scale, self.mode, "uniform")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +191,7 @@ class Orthogonal(Initializer):
     def make(self, shape: tuple[int, ...], dtype: Any, key: Any) -> Any:
         if len(shape) < 2:
             raise ValueError(f"Orthogonal needs a shape of two axes or more, got {shape}")
-        return jax.nn.initializers.orthogonal(self.scale, dtype=dtype)(random._key(key), shape)
+        return random._draw(_Orthogonal(self.scale), (), shape, key, dtype)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Capture:
 
     def __init__(self, fun: Any) -> None:
         self.modules: list[Module] = []
-        self._seen: dict[int, int] = {}
+        self._seen: dict[int, tuple[int, Any]] = {}  # by id; held, so that no id is used twice
         self.key = self._key(fun)
 
     def _key(self, x: Any) -> Hashable:
@@ -62,8 +62,8 @@ class Capture:
         if isinstance(x, _BY_IDENTITY):
             return Same(x)
         if id(x) in self._seen:
-            return "seen", self._seen[id(x)]
-        self._seen[id(x)] = len(self._seen)
+            return "seen", self._seen[id(x)][0]
+        self._seen[id(x)] = len(self._seen), x
         if len(self._seen) > _MOST:
             raise Unkeyable
         return self._compound(x)

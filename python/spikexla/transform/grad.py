@@ -100,6 +100,7 @@ class _Request(NamedTuple):
                 raise TypeError(
                     f"grad_states must hold States, such as net.states(ParamState), got {leaf!r}"
                 )
+        leaves = [leaf.root() for leaf in leaves]
         states = tuple({id(state): state for state in leaves}.values())
         slots = tuple(next(k for k, s in enumerate(states) if s is t) for t in leaves)
         if argnums is None and not states:

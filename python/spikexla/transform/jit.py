@@ -239,7 +239,9 @@ class JittedFunction:
         if program is None:
             program = Program(self.fun, traced, settings, self._options)
         else:
-            program.relied = list({*program.relied, *_conditions(self.fun, traced)})
+            known = {(id(owner), name) for owner, name, _ in program.relied}
+            fresh = _conditions(self.fun, traced)
+            program.relied += [c for c in fresh if (id(c[0]), c[1]) not in known]
         if len(self._programs) >= _MOST_PROGRAMS:
             del self._programs[next(iter(self._programs))]
         group = self._programs.setdefault(key, [])

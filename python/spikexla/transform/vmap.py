@@ -68,7 +68,7 @@ def _axes(spec: Any) -> dict[State, int]:
         for state in jax.tree.leaves(states):
             if not isinstance(state, State):
                 raise TypeError(f"in_states and out_states must hold States, got {state!r}")
-            found[state] = axis
+            found[state.root()] = axis
     return found
 
 
