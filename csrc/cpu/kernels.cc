@@ -1,6 +1,7 @@
 // Every loop of the CPU, compiled once for each SIMD level (SPIKEXLA_ISA names the level).
 #include "cpu/neuron.h"
 #include "cpu/sparse_levels.h"
+#include "cpu/synapse.h"
 #include "models.h"
 
 #define SPIKEXLA_STRING(x) #x
@@ -18,6 +19,11 @@ constexpr spikexla::abi::NeuronLoops<T> loops() {
           &cpu::neuron_bits<Model, T>};
 }
 
+template <class T>
+constexpr spikexla::abi::SynapseLoops<T> synapse_loops() {
+  return {&cpu::synapse_drive<T>, &cpu::synapse_decay<T>};
+}
+
 template <class Model>
 constexpr spikexla::abi::NeuronRow neuron_row() {
   using Sizes = cpu::Sizes<Model, float>;
@@ -28,8 +34,9 @@ constexpr spikexla::abi::NeuronRow neuron_row() {
 template <class... M>
 const spikexla::abi::Table& make_table(TypeList<M...>) {
   static constexpr spikexla::abi::NeuronRow neurons[] = {neuron_row<M>()...};
-  static constexpr spikexla::abi::Table table = {SPIKEXLA_NAME(SPIKEXLA_ISA), neurons,
-                                                 int(sizeof...(M)), &cpu::kSparseLoops};
+  static constexpr spikexla::abi::Table table = {
+      SPIKEXLA_NAME(SPIKEXLA_ISA), neurons,           int(sizeof...(M)),
+      synapse_loops<float>(),      synapse_loops<double>(), &cpu::kSparseLoops};
   return table;
 }
 

@@ -254,25 +254,38 @@ void neuron_backward(const NeuronBackward<T>& a) {
   }
 }
 
-// One step of a block inside a running network: state in place, spikes packed 32 to a word.
+// 32 spikes to a word.
+template <class T>
+void pack_bits(const T* spikes, int64_t lanes, uint32_t* bits) {
+  for (int64_t w = 0; w * 32 < lanes; ++w) {
+    const int64_t n = lanes - w * 32 < 32 ? lanes - w * 32 : 32;
+    uint32_t word = 0;
+    for (int64_t i = 0; i < n; ++i) word |= uint32_t(spikes[w * 32 + i] != T(0)) << i;
+    bits[w] = word;
+  }
+}
+
+// One step of a block inside a running network: state in place, spikes packed. A `still` block does
+// not move: the bits are the spikes that its state stands for.
 template <class Model, class T>
 void neuron_bits(const NeuronBits<T>& a) {
   constexpr int S = Sizes<Model, T>::S, P = Sizes<Model, T>::P, X = Sizes<Model, T>::X;
   alignas(64) T room[(P + X + 1) * kForwardLanes];
   T* spikes = room + (P + X) * kForwardLanes;
-  const bool uniform = all_uniform(a.params, P);
+  const bool uniform = all_uniform(a.params, P) && !a.still;
   const Rows<T, P, kForwardLanes> params(a.params, room, uniform ? 1 : a.lanes);
-  const Rows<T, X, kForwardLanes> inputs(a.inputs, room + P * kForwardLanes, a.lanes);
   Arrays<T, S> state;
   for (int k = 0; k < S; ++k) state.at[k] = a.state[k];
-  advance_any<Model, T>(uniform, a.hard, a.lanes, as_const(state), state, params.at,
-                        inputs.at, spikes);
-  for (int64_t w = 0; w * 32 < a.lanes; ++w) {
-    const int64_t n = a.lanes - w * 32 < 32 ? a.lanes - w * 32 : 32;
-    uint32_t word = 0;
-    for (int64_t i = 0; i < n; ++i) word |= uint32_t(spikes[w * 32 + i] != T(0)) << i;
-    a.bits[w] = word;
+  if (a.still) {
+    for (int64_t i = 0; i < a.lanes; ++i)
+      spikes[i] = Model::spiked(load<typename Model::template State<T>, T>(as_const(state), i),
+                                load<typename Model::template Params<T>, T>(params.at, i));
+  } else {
+    const Rows<T, X, kForwardLanes> inputs(a.inputs, room + P * kForwardLanes, a.lanes);
+    advance_any<Model, T>(uniform, a.hard, a.lanes, as_const(state), state, params.at, inputs.at,
+                          spikes);
   }
+  pack_bits(spikes, a.lanes, a.bits);
 }
 
 }  // namespace cpu

@@ -53,10 +53,26 @@ struct NeuronBackward {
 template <class T>
 struct NeuronBits {
   int64_t lanes;
-  bool hard;
+  bool hard, still;
   T* state[kMaxFields];
   Stream<T> params[kMaxFields], inputs[kMaxFields];
   uint32_t* bits;  // ceil(lanes / 32) words
+};
+
+// The exponential synapses of one block: adds their drive to I and G, then decays them.
+template <class T>
+struct SynapseBlock {
+  int64_t lanes;
+  bool conductance;  // I += g value, G += g  (value: the reversal potential); else I += g value
+  bool decays;
+  T *g, *I, *G;
+  Stream<T> decay, value;
+};
+
+template <class T>
+struct SynapseLoops {
+  void (*drive)(const SynapseBlock<T>&);
+  void (*decay)(const SynapseBlock<T>&);
 };
 
 template <class T>
@@ -79,6 +95,8 @@ struct Table {
   const char* level;
   const NeuronRow* neurons;
   int num_neurons;
+  SynapseLoops<float> synapse_f32;
+  SynapseLoops<double> synapse_f64;
   const SparseLoops* sparse;
 };
 

@@ -16,5 +16,6 @@ struct Kernel {
 
 void add_neuron_kernels(std::vector<Kernel>& kernels);
 void add_spike_matvec_kernels(std::vector<Kernel>& kernels);
+void add_network_kernels(std::vector<Kernel>& kernels);
 
 }  // namespace spikexla

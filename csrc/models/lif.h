@@ -64,10 +64,16 @@ struct LifFamily {
     return (s.V - p.V_th) * p.scale;
   }
 
-  // One neuron, one step. Returns the spike: 0 or 1.
+  // The spike that a state stands for: 0 or 1.
+  template <class T>
+  SPIKEXLA_HD static T spiked(const State<T>& s, const Params<T>& p) {
+    return s.V >= p.V_th ? T(1) : T(0);
+  }
+
+  // One neuron, one step. Returns the spike of the new state.
   template <class T>
   SPIKEXLA_HD static T step(State<T>& s, const Params<T>& p, const Inputs<T>& in, bool hard) {
-    const T V0 = s.V - fall(s.V, p, hard) * fires(s.V, p);
+    const T V0 = s.V - fall(s.V, p, hard) * spiked(s, p);
     T V1;
     if constexpr (kConductance) {
       const T f = p.rate * (p.V_rest - V0 + p.R * (in.I - in.G * V0));
@@ -82,7 +88,7 @@ struct LifFamily {
     } else {
       s.V = V1;
     }
-    return fires(s.V, p);
+    return spiked(s, p);
   }
 
   // Transpose of `step` from state `s` to `next`. `ds` enters as the cotangent of `next` and leaves
@@ -92,7 +98,7 @@ struct LifFamily {
   SPIKEXLA_HD static void step_vjp(const State<T>& s, const State<T>& next, const Params<T>& p,
                                    const Inputs<T>& in, bool hard, T slope, T next_slope, T d_spike,
                                    State<T>& ds, Params<T>& dp, Inputs<T>& din) {
-    const T spike = fires(s.V, p);
+    const T spike = spiked(s, p);
     const T fallen = fall(s.V, p, hard);
     const T V0 = s.V - fallen * spike;
     const T d_next = d_spike * next_slope;
@@ -137,11 +143,6 @@ struct LifFamily {
   }
 
  private:
-  template <class T>
-  SPIKEXLA_HD static T fires(T V, const Params<T>& p) {
-    return V >= p.V_th ? T(1) : T(0);
-  }
-
   // What a spike takes off V. The hard reset's V is a constant to the gradient, as in brainpy.state.
   template <class T>
   SPIKEXLA_HD static T fall(T V, const Params<T>& p, bool hard) {

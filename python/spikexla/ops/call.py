@@ -36,11 +36,13 @@ def native_call(
     reference: Callable[..., Sequence[jax.Array]],
     attributes: dict[str, Any],
     in_place: int = 0,
+    vmap_method: str = "expand_dims",
 ) -> tuple[jax.Array, ...]:
     """Calls the XLA target `name`, or `reference` on a platform that lacks it.
 
     `results` are the (shape, dtype) of the results. The first `in_place` arguments share their
-    memory with the first results. `reference(*args)` returns the same results in pure JAX.
+    memory with the first results. `reference(*args)` returns the same results in pure JAX. A kernel
+    that knows no leading axes says `vmap_method="sequential"`.
     """
     args = same_mesh_axes(args)
     like = jax.typeof(args[0])
@@ -50,7 +52,7 @@ def native_call(
         call = jax.ffi.ffi_call(
             name,
             shapes,
-            vmap_method="expand_dims",
+            vmap_method=vmap_method,
             input_output_aliases={k: k for k in range(in_place)},
         )
         return tuple(call(*args, **attributes))
