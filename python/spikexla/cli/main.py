@@ -1,0 +1,75 @@
+"""The command `spikexla`: finds the subcommand, and turns every failure into one clear line.
+
+Subcommands load what they need when they run: jax reads the number of threads when it starts its
+devices, so `--threads` has to be known before.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from . import info, simulate, train
+from .options import Parser, UserError
+
+INTERRUPTED = 130  # what shells expect of a command ended by Ctrl-C
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns 0, 1 for a failure, 2 for a bad request, 130 for Ctrl-C.
+
+    >>> main(["--version"])                                               # doctest: +SKIP
+    spikexla 0.1.0
+    0
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(argv)
+    except SystemExit as end:  # --help and --version
+        return int(end.code or 0)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except Exception as error:
+        if "--debug" in argv:
+            raise
+        if isinstance(error, UserError) or type(error).__name__ == "LibraryError":
+            return _fail(str(error), 2)
+        reason = " ".join(str(error).split()) or "no more is known"
+        return _fail(f"{type(error).__name__}: {reason} (--debug shows where)", 1)
+
+
+def _run(argv: list[str]) -> int:
+    if argv[:1] == ["bench"]:
+        from ..bench.cli import main as bench
+
+        return bench(argv[1:])
+    options = parser().parse_args(argv)
+    return options.run(options)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"spikexla: {message}", file=sys.stderr)
+    return code
+
+
+def parser() -> Parser:
+    """The parser of all options; it loads nothing heavy."""
+    top = Parser(
+        prog="spikexla",
+        description="Spiking neural networks in JAX with fused C++ and CUDA kernels.",
+    )
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, dest="command")
+    simulate.add_parser(commands)
+    train.add_parser(commands)
+    info.add_parser(commands)
+    commands.add_parser("bench", help="compare the kernels with pure JAX", add_help=False)
+    return top
+
+
+class _Version(info.Action):
+    """`--version`."""
+
+    def __call__(self, *_: object) -> None:
+        print(f"spikexla {info.version('spikexla')}")
+        raise SystemExit(0)

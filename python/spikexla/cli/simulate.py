@@ -1,0 +1,168 @@
+"""`spikexla simulate`: runs a published network, and writes its spikes, a figure and a report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .options import (
+    Parser,
+    UserError,
+    add_common,
+    choose_backend,
+    duration,
+    limit_threads,
+    peak_memory_mb,
+    positive,
+    require,
+    threads_in_use,
+)
+from .output import print_table, progress, staged_folder
+
+MODELS = {  # name: (class in spikexla.network, title)
+    "coba": ("COBANet", "COBA network"),
+    "cuba": ("CUBANet", "CUBA network"),
+}
+
+
+def add_parser(commands: Any) -> None:
+    """Adds `simulate` to the command line."""
+    parser: Parser = commands.add_parser(
+        "simulate",
+        help="simulate a large network",
+        description="Simulates a balanced network of Vogels and Abbott (2005). With --out it "
+        "writes spikes.h5 (SONATA), raster.png and report.json.",
+    )
+    parser.add_argument("model", choices=MODELS, help="synapses as conductances or as currents")
+    parser.add_argument(
+        "--neurons", type=positive, default=40_000, metavar="N", help="default 40000"
+    )
+    parser.add_argument(
+        "--duration", type=duration, default=1e3, metavar="TIME", help="1s, 500ms (default 1s)"
+    )
+    parser.add_argument(
+        "--dt", type=duration, default=0.1, metavar="TIME", help="time step (default 0.1ms)"
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder to write to; without it nothing is")
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+class _Run(NamedTuple):
+    """A finished simulation: the figures for the user, and the spikes of each population."""
+
+    report: dict[str, Any]
+    populations: dict[str, tuple[Any, Any, int]]  # name: (times in ms, ids, number of neurons)
+
+
+def run(options: Any) -> int:
+    """Checks the request, simulates, writes the files and prints the figures."""
+    if round(options.duration / options.dt) < 1:
+        raise UserError(
+            f"--duration {options.duration:g}ms is shorter than one step of {options.dt:g}ms; "
+            "there is nothing to simulate."
+        )
+    if options.neurons < 10:
+        raise UserError(f"--neurons {options.neurons} is too few: a network needs 10 or more.")
+    limit_threads(options.threads)
+    with staged_folder(options.out) as folder:
+        if folder is not None:
+            require("h5py", "matplotlib")
+        with choose_backend(options.backend):
+            done = _simulate(options)
+        if folder is not None:
+            _write(folder, done, options)
+        report = {**done.report, "peak_rss_mb": round(peak_memory_mb(), 1)}
+        if folder is not None:
+            (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    if options.json:
+        print(json.dumps(report))
+    else:
+        _show(report, options.out)
+    return 0
+
+
+def _simulate(options: Any) -> _Run:
+    import jax
+
+    from .. import backend, environ, network, random
+
+    random.seed(options.seed)
+    with environ.context(dt=options.dt), contextlib.ExitStack() as stack:
+        start = time.perf_counter()
+        net = getattr(network, MODELS[options.model][0])(options.neurons, seed=options.seed)
+        jax.block_until_ready([state.value for state in net.states().values()])
+        build_s = time.perf_counter() - start
+        update = stack.enter_context(progress(MODELS[options.model][1], "steps"))
+        result = network.simulate(net, options.duration, progress=update)
+    seconds = result.duration_ms / 1e3
+    populations = _populations(result, net)
+    report = {
+        "model": options.model,
+        "neurons": options.neurons,
+        "synapses": count_synapses(net),
+        "duration_s": seconds,
+        "wall_s": result.wall_s,
+        "rtf": result.wall_s / seconds,
+        "rates_hz": {
+            name: len(ids) / max(n, 1) / seconds for name, (_, ids, n) in populations.items()
+        },
+        "build_s": build_s,
+        "compile_s": result.compile_s,
+        "backend": backend.current(),
+        "threads": threads_in_use(),
+    }
+    return _Run(report, populations)
+
+
+def _populations(result: Any, net: Any) -> dict[str, tuple[Any, Any, int]]:
+    """The spikes of the one group of neurons, told apart into excitatory and inhibitory cells."""
+    (spikes,) = result.spikes.values()
+    excitatory = spikes.ids < net.ne
+    times, ids = spikes.times_ms, spikes.ids
+    return {
+        "E": (times[excitatory], ids[excitatory], net.ne),
+        "I": (times[~excitatory], ids[~excitatory] - net.ne, spikes.n - net.ne),
+    }
+
+
+def count_synapses(net: Any) -> int:
+    """The synapses of every sparse connection below `net`, shared ones once."""
+    found = (getattr(node, "conn", None) for node in net.nodes().values())
+    return sum({id(conn): int(conn.nnz) for conn in found if conn is not None}.values())
+
+
+def _write(folder: Path, done: _Run, options: Any) -> None:
+    from ..network.sonata import write_spikes
+    from ..viz.raster import save_raster
+
+    write_spikes(folder / "spikes.h5", {name: data[:2] for name, data in done.populations.items()})
+    report = done.report
+    save_raster(
+        folder / "raster.png",
+        done.populations,
+        duration_ms=report["duration_s"] * 1e3,
+        title=f"{MODELS[options.model][1]}: {report['neurons']:,} neurons, "
+        f"{report['synapses']:,} synapses",
+    )
+
+
+def _show(report: dict[str, Any], out: str | None) -> None:
+    rates = ", ".join(f"{name} {rate:.2f} Hz" for name, rate in report["rates_hz"].items())
+    rows = [
+        ("neurons", f"{report['neurons']:,}"),
+        ("synapses", f"{report['synapses']:,}"),
+        ("simulated", f"{report['duration_s']:g} s in {report['wall_s']:.3f} s"),
+        ("real-time factor", f"{report['rtf']:.3f}"),
+        ("mean rates", rates),
+        ("build", f"{report['build_s']:.2f} s"),
+        ("compile", f"{report['compile_s']:.2f} s"),
+        ("peak memory", f"{report['peak_rss_mb']:,.0f} MB"),
+        ("backend", f"{report['backend']}, threads: {report['threads']}"),
+    ]
+    if out is not None:
+        rows.append(("written", f"{out}: spikes.h5, raster.png, report.json"))
+    print_table(MODELS[report["model"]][1], rows)

@@ -1,0 +1,1 @@
+"""Complete training runs on data sets that come with the packages used."""
