@@ -1,0 +1,89 @@
+// The connectivity builders as Python functions on numpy arrays. Arguments are checked in
+// spikexla/connect; here only the sizes that keep a wrong call inside its memory.
+#include "connect_module.h"
+
+#include <nanobind/ndarray.h>
+
+#include <stdexcept>
+
+#include "cpu/connect.h"
+#include "cpu/philox.h"
+
+namespace nb = nanobind;
+
+namespace {
+
+template <class T>
+using Vector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Matrix = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+void require(bool sound, const char* message) {
+  if (!sound) throw std::invalid_argument(message);
+}
+
+void fixed_num(uint64_t seed, int64_t n_post, bool skip_self, bool distinct,
+               Matrix<int32_t> targets) {
+  const int64_t n_pre = int64_t(targets.shape(0)), fan = int64_t(targets.shape(1));
+  require(fan == 0 || n_post - skip_self > 0, "no target to draw from");
+  require(!distinct || fan <= n_post - skip_self, "more targets than there are");
+  nb::gil_scoped_release release;
+  spikexla::fixed_num(seed, n_pre, n_post, fan, skip_self, distinct, targets.data());
+}
+
+spikexla::BernoulliRows bernoulli(uint64_t seed, int64_t n_post, double p, bool skip_self,
+                                  const Vector<int64_t>& indptr) {
+  require(indptr.shape(0) > 0 && p >= 0 && p <= 1, "indptr needs n_pre + 1 elements, p is in [0, 1]");
+  return {seed, int64_t(indptr.shape(0)) - 1, n_post, p, skip_self};
+}
+
+void fixed_prob_count(uint64_t seed, int64_t n_post, double p, bool skip_self,
+                      Vector<int64_t> indptr) {
+  const auto rows = bernoulli(seed, n_post, p, skip_self, indptr);
+  nb::gil_scoped_release release;
+  spikexla::fixed_prob_count(rows, indptr.data());
+}
+
+void fixed_prob_fill(uint64_t seed, int64_t n_post, double p, bool skip_self, Vector<int64_t> indptr,
+                     Vector<int32_t> targets) {
+  const auto rows = bernoulli(seed, n_post, p, skip_self, indptr);
+  require(int64_t(targets.shape(0)) == indptr.data()[rows.n_pre], "targets do not fit indptr");
+  nb::gil_scoped_release release;
+  spikexla::fixed_prob_fill(rows, indptr.data(), targets.data());
+}
+
+void from_arrays(Vector<const int32_t> pre, Vector<const int32_t> post, Vector<int64_t> indptr,
+                 Vector<int32_t> targets, Vector<int64_t> order) {
+  const size_t total = pre.shape(0);
+  require(post.shape(0) == total && targets.shape(0) == total && order.shape(0) == total,
+          "the arrays differ in length");
+  const int64_t n_pre = int64_t(indptr.shape(0)) - 1;
+  require(n_pre >= 0, "indptr needs n_pre + 1 elements");
+  for (size_t s = 0; s < total; ++s)
+    require(uint32_t(pre.data()[s]) < uint64_t(n_pre), "a source is out of range");
+  nb::gil_scoped_release release;
+  spikexla::from_arrays(pre.data(), post.data(), int64_t(total), n_pre, indptr.data(),
+                        targets.data(), order.data());
+}
+
+}  // namespace
+
+void add_builders(nb::module_& m) {
+  using namespace nb::literals;
+  m.def("fixed_num", &fixed_num, "seed"_a, "n_post"_a, "skip_self"_a, "distinct"_a,
+        nb::arg("targets").noconvert());
+  m.def("fixed_prob_count", &fixed_prob_count, "seed"_a, "n_post"_a, "p"_a, "skip_self"_a,
+        nb::arg("indptr").noconvert());
+  m.def("fixed_prob_fill", &fixed_prob_fill, "seed"_a, "n_post"_a, "p"_a, "skip_self"_a,
+        nb::arg("indptr").noconvert(), nb::arg("targets").noconvert());
+  m.def("from_arrays", &from_arrays, nb::arg("pre").noconvert(), nb::arg("post").noconvert(),
+        nb::arg("indptr").noconvert(), nb::arg("targets").noconvert(),
+        nb::arg("order").noconvert());
+  m.def(
+      "philox",
+      [](uint64_t seed, uint32_t stream, uint32_t step, uint64_t index) {
+        const spikexla::Words w = spikexla::philox(seed, stream, step, index);
+        return nb::make_tuple(w.w0, w.w1, w.w2, w.w3);
+      },
+      "seed"_a, "stream"_a, "step"_a, "index"_a);
+}

@@ -1,0 +1,316 @@
+// XLA handlers of the event-driven product on the CPU: shapes and threads, no arithmetic.
+//
+// forward      [init], indptr, indices, weights, spikes -> y
+// spikes_vjp   indptr, indices, weights, dy             -> d_spikes
+// weights_vjp  indptr, indices, spikes, dy              -> d_weights
+//
+// All arrays carry the same number of leading (batch) axes, of size 1 where they repeat. After these:
+// indptr (n_pre + 1), or (0) if indices is (n_pre, fan) and not (nnz); weights like indices, or one
+// value; spikes and d_spikes (n_pre); y, init and dy (n_post). A d_weights that repeats is summed.
+#include <atomic>
+#include <cstring>
+#include <vector>
+
+#include "ffi/buffers.h"
+#include "ffi/registry.h"
+#include "ffi/sparse_operands.h"
+
+namespace spikexla {
+namespace {
+
+// The first bad source that any thread met.
+class BadRow {
+ public:
+  void note(int64_t source) {
+    if (source >= 0) source_.store(source, std::memory_order_relaxed);
+  }
+  ffi::Error result() const {
+    const int64_t source = source_.load();
+    if (source < 0) return ffi::Error::Success();
+    return invalid("spike_matvec: the row of source " + std::to_string(source) +
+                   " is not sorted, or has a target outside [0, n_post). Build the connectivity "
+                   "with spikexla.connect, which sorts and checks.");
+  }
+
+ private:
+  std::atomic<int64_t> source_{-1};
+};
+
+template <class T>
+const abi::EventLoops<T>& loops() {
+  if constexpr (sizeof(T) == 4) return abi::table().sparse->f32;
+  else return abi::table().sparse->f64;
+}
+
+constexpr int64_t kScanBlock = 1 << 16;     // spikes that one task of a scan looks at
+constexpr int64_t kWorthAHelper = 1 << 15;  // additions that pay for waking a thread
+
+int64_t most_threads(const ffi::ThreadPool& pool) {
+  return std::min<int64_t>(pool.num_threads(), abi::thread_limit());
+}
+
+template <class T>
+struct Forward {
+  abi::RowsView rows;
+  const void* spikes;
+  bool events_only;  // spikes are bool
+  int64_t n_pre, n_post;
+  const T *weights, *init;
+  int64_t weight_step;
+  T* y;
+
+  int64_t scan(int64_t first, int64_t last, int32_t* ids) const {
+    if (events_only)
+      return abi::table().sparse->scan_bool(static_cast<const uint8_t*>(spikes), first, last, ids);
+    return loops<T>().scan(static_cast<const T*>(spikes), first, last, ids);
+  }
+
+  // Targets [first, last): the start value, then every event.
+  int64_t deliver(int64_t first, int64_t last, const int32_t* ids, const int64_t* events,
+                  int64_t blocks) const {
+    if (first == last) return -1;
+    const size_t bytes = size_t(last - first) * sizeof(T);
+    if (!init) std::memset(y + first, 0, bytes);
+    else if (init != y) std::memcpy(y + first, init + first, bytes);
+    for (int64_t b = 0; b < blocks; ++b) {
+      const int64_t bad = loops<T>().deliver(
+          {rows, weights, weight_step, events_only ? nullptr : static_cast<const T*>(spikes),
+           ids + b * kScanBlock, events[b], y, first, last, n_post});
+      if (bad >= 0) return bad;
+    }
+    return -1;
+  }
+
+  // One task scans and delivers everything.
+  int64_t alone() const {
+    thread_local std::vector<int32_t> ids;
+    ids.resize(std::max<size_t>(ids.size(), size_t(n_pre) + 1));
+    thread_local std::vector<int64_t> events;
+    const int64_t blocks = (n_pre + kScanBlock - 1) / kScanBlock;
+    events.resize(size_t(blocks) + 1);
+    for (int64_t b = 0; b < blocks; ++b)
+      events[b] = scan(b * kScanBlock, std::min(n_pre, (b + 1) * kScanBlock),
+                       ids.data() + b * kScanBlock);
+    return deliver(0, n_post, ids.data(), events.data(), blocks);
+  }
+};
+
+// One product on several threads: tasks first scan blocks of spikes, then serve ranges of targets. A
+// task of the second kind waits for those of the first, which running threads hold.
+template <class T>
+void share(ffi::ThreadPool& pool, const Forward<T>& f, int64_t threads, BadRow& bad) {
+  const int64_t blocks = (f.n_pre + kScanBlock - 1) / kScanBlock;
+  thread_local std::vector<int32_t> ids_room;
+  thread_local std::vector<int64_t> events_room;
+  ids_room.resize(std::max<size_t>(ids_room.size(), size_t(f.n_pre) + 1));
+  events_room.resize(size_t(blocks) + 1);
+  int32_t* const ids = ids_room.data();
+  int64_t* const events = events_room.data();
+  const auto scan = [&](int64_t b) {
+    const int64_t first = b * kScanBlock;
+    events[b] = f.scan(first, std::min(f.n_pre, first + kScanBlock), ids + first);
+  };
+  int64_t scans = blocks;
+  if (blocks <= 2) {  // the number of events is soon known, and says whether help is worth its price
+    int64_t all = 0;
+    for (int64_t b = 0; b < blocks; ++b) {
+      scan(b);
+      all += events[b];
+    }
+    const double fan = double(f.rows.total) / double(std::max<int64_t>(1, f.n_pre));
+    threads = std::min(threads, 1 + int64_t(double(all) * fan) / kWorthAHelper);
+    scans = 0;
+  }
+  // Cut at multiples of a cache line, so that no two threads write to one.
+  const int64_t line = 64 / int64_t(sizeof(T));
+  const auto cut = [&](int64_t k) {
+    return k == threads ? f.n_post : f.n_post * k / threads / line * line;
+  };
+  std::atomic<int64_t> scanned{0};
+  parallel_for(pool, scans + threads, threads - 1, [&](int64_t task) {
+    if (task < scans) {
+      scan(task);
+      scanned.fetch_add(1, std::memory_order_release);
+      return;
+    }
+    Backoff backoff;
+    while (scanned.load(std::memory_order_acquire) < scans) backoff.wait();
+    bad.note(f.deliver(cut(task - scans), cut(task - scans + 1), ids, events, blocks));
+  });
+}
+
+ffi::Error forward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets rets) {
+  const int64_t has_init = int64_t(args.size()) - 4;
+  if ((has_init != 0 && has_init != 1) || rets.size() != 1)
+    return invalid("spike_matvec: wrong number of arrays");
+  const auto arg = [&](int64_t k) { return *args.get<ffi::AnyBuffer>(k); };
+  const ffi::AnyBuffer result = **rets.get<ffi::AnyBuffer>(0), first = arg(0),
+                       begins = arg(has_init), targets = arg(has_init + 1),
+                       weights = arg(has_init + 2), spikes = arg(has_init + 3);
+  const int64_t rank = int64_t(result.dimensions().size()) - 1;
+  Batch batch(std::max<int64_t>(0, rank));
+  Operand y, w, s, init;
+  Rows rows;
+  const int64_t weight_axes = int64_t(weights.dimensions().size()) - rank;
+  if (rank < 0 || !rows.read(batch, begins, targets) || !batch.add(weights, weight_axes, &w) ||
+      !batch.add(spikes, 1, &s) || !batch.add(result, 1, &y) ||
+      (has_init && (!batch.add(first, 1, &init) || init.size != y.size ||
+                    first.element_type() != result.element_type())) ||
+      s.size != rows.n_pre || (weight_axes != 0 && w.size != rows.indices.size) ||
+      weights.element_type() != result.element_type())
+    return invalid("spike_matvec: shapes do not fit " + describe(result));
+  const bool events_only = spikes.element_type() == ffi::PRED;
+  if (!events_only && spikes.element_type() != result.element_type())
+    return invalid("spike_matvec: spikes must be bool or of the type of the weights");
+  return by_float_type(result, [&](auto zero) {
+    using T = decltype(zero);
+    const auto item = [&](int64_t b) {
+      return Forward<T>{rows.at(batch, b),
+                        events_only ? static_cast<const void*>(batch.at<uint8_t>(s, b))
+                                    : batch.at<T>(s, b),
+                        events_only,
+                        rows.n_pre,
+                        y.size,
+                        batch.at<const T>(w, b),
+                        has_init ? batch.at<const T>(init, b) : nullptr,
+                        weight_axes != 0,
+                        batch.at<T>(y, b)};
+    };
+    BadRow bad;
+    const int64_t items = batch.size(), threads = most_threads(pool);
+    if (items >= threads && items > 1) {
+      const double each = double(rows.n_pre + y.size) / 8 + double(rows.indices.size) / 20;
+      const int64_t helpers = int64_t(std::min(1e6, double(items) * each / kWorthAHelper));
+      parallel_for(pool, items, std::min(helpers, threads - 1),
+                   [&](int64_t b) { bad.note(item(b).alone()); });
+    } else {
+      for (int64_t b = 0; b < items; ++b) share(pool, item(b), threads, bad);
+    }
+    return bad.result();
+  });
+}
+
+// Blocks of sources that one task of a transposed product serves, for all items of the batch.
+struct SourceBlocks {
+  int64_t n_pre, block;
+  SourceBlocks(int64_t n_pre, int64_t total)
+      : n_pre(n_pre), block(std::max<int64_t>(1, 8192 * n_pre / std::max<int64_t>(1, total))) {}
+  int64_t count() const { return (n_pre + block - 1) / block; }
+};
+
+// Runs body(block, item, view of the rows, first source, last source).
+template <class Body>
+void over_sources(ffi::ThreadPool& pool, const Rows& rows, const Batch& batch, const Body& body) {
+  const int64_t items = batch.size();
+  const SourceBlocks blocks(rows.n_pre, rows.indices.size);
+  const int64_t helpers = std::min(most_threads(pool) - 1,
+                                   items * rows.indices.size / kWorthAHelper);
+  parallel_for(pool, items == 0 ? 0 : blocks.count(), helpers, [&](int64_t block) {
+    for (int64_t b = 0; b < items; ++b)
+      body(block, b, rows.at(batch, b), block * blocks.block,
+           std::min(rows.n_pre, (block + 1) * blocks.block));
+  });
+}
+
+ffi::Error spikes_vjp(ffi::ThreadPool pool, ffi::AnyBuffer begins, ffi::AnyBuffer targets,
+                      ffi::AnyBuffer weights, ffi::AnyBuffer dy, ffi::Result<ffi::AnyBuffer> out) {
+  const ffi::AnyBuffer result = *out;
+  const int64_t rank = int64_t(result.dimensions().size()) - 1;
+  Batch batch(std::max<int64_t>(0, rank));
+  Operand w, g, d;
+  Rows rows;
+  const int64_t weight_axes = int64_t(weights.dimensions().size()) - rank;
+  if (rank < 0 || !rows.read(batch, begins, targets) || !batch.add(weights, weight_axes, &w) ||
+      !batch.add(dy, 1, &g) || !batch.add(result, 1, &d) || d.size != rows.n_pre ||
+      (weight_axes != 0 && w.size != rows.indices.size) ||
+      weights.element_type() != result.element_type() || dy.element_type() != result.element_type())
+    return invalid("spike_matvec: shapes do not fit " + describe(result));
+  return by_float_type(result, [&](auto zero) {
+    using T = decltype(zero);
+    BadRow bad;
+    over_sources(pool, rows, batch,
+                 [&](int64_t, int64_t b, const abi::RowsView& view, int64_t first, int64_t last) {
+                   bad.note(loops<T>().transposed(
+                       {view, batch.at<const T>(w, b), weight_axes != 0, nullptr,
+                        batch.at<const T>(g, b), first, last, g.size, false, batch.at<T>(d, b),
+                        nullptr, nullptr}));
+                 });
+    return bad.result();
+  });
+}
+
+ffi::Error weights_vjp(ffi::ThreadPool pool, ffi::AnyBuffer begins, ffi::AnyBuffer targets,
+                       ffi::AnyBuffer spikes, ffi::AnyBuffer dy, ffi::Result<ffi::AnyBuffer> out) {
+  const ffi::AnyBuffer result = *out;
+  const int64_t rank = int64_t(dy.dimensions().size()) - 1;
+  Batch batch(std::max<int64_t>(0, rank));
+  Operand s, g, d;
+  Rows rows;
+  const int64_t weight_axes = int64_t(result.dimensions().size()) - rank;
+  if (rank < 0 || !rows.read(batch, begins, targets) || !batch.add(spikes, 1, &s) ||
+      !batch.add(dy, 1, &g) || !batch.add(result, weight_axes, &d) || s.size != rows.n_pre ||
+      (weight_axes != 0 && d.size != rows.indices.size) ||
+      spikes.element_type() != result.element_type() || dy.element_type() != result.element_type())
+    return invalid("spike_matvec: shapes do not fit " + describe(result));
+  return by_float_type(result, [&](auto zero) {
+    using T = decltype(zero);
+    BadRow bad;
+    const int64_t items = batch.size();
+    const bool scalar = weight_axes == 0;
+    // Sums of blocks, added up in one order whoever made them.
+    std::vector<T> sums(scalar ? SourceBlocks(rows.n_pre, rows.indices.size).count() * items : 0);
+    if (items == 0) std::memset(result.untyped_data(), 0, result.size_bytes());
+    over_sources(pool, rows, batch, [&](int64_t block, int64_t b, const abi::RowsView& view,
+                                        int64_t first, int64_t last) {
+      bad.note(loops<T>().transposed({view, nullptr, 0, batch.at<const T>(s, b),
+                                      batch.at<const T>(g, b), first, last, g.size,
+                                      !batch.first_of(d, b), nullptr,
+                                      scalar ? nullptr : batch.at<T>(d, b),
+                                      scalar ? &sums[block * items + b] : nullptr}));
+    });
+    for (int64_t b = 0; scalar && b < items; ++b) {
+      T* total = batch.at<T>(d, b);
+      if (batch.first_of(d, b)) *total = T(0);
+      for (size_t k = size_t(b); k < sums.size(); k += size_t(items)) *total += sums[k];
+    }
+    return bad.result();
+  });
+}
+
+XLA_FFI_Error* forward_handler(XLA_FFI_CallFrame* frame) {
+  static auto* handler = ffi::Ffi::Bind()
+                             .Ctx<ffi::ThreadPool>()
+                             .RemainingArgs()
+                             .RemainingRets()
+                             .To(forward)
+                             .release();
+  return handler->Call(frame);
+}
+
+template <auto kFunction>
+XLA_FFI_Error* transposed_handler(XLA_FFI_CallFrame* frame) {
+  static auto* handler = ffi::Ffi::Bind()
+                             .Ctx<ffi::ThreadPool>()
+                             .Arg<ffi::AnyBuffer>()
+                             .Arg<ffi::AnyBuffer>()
+                             .Arg<ffi::AnyBuffer>()
+                             .Arg<ffi::AnyBuffer>()
+                             .Ret<ffi::AnyBuffer>()
+                             .To(kFunction)
+                             .release();
+  return handler->Call(frame);
+}
+
+}  // namespace
+
+void add_spike_matvec_kernels(std::vector<Kernel>& kernels) {
+  const auto add = [&](const char* part, XLA_FFI_Handler* handler) {
+    kernels.push_back({std::string("spikexla.spike_matvec.") + part + ".v1", "cpu", "", "", "", "",
+                       reinterpret_cast<void*>(handler)});
+  };
+  add("forward", &forward_handler);
+  add("spikes_vjp", &transposed_handler<&spikes_vjp>);
+  add("weights_vjp", &transposed_handler<&weights_vjp>);
+}
+
+}  // namespace spikexla
