@@ -61,7 +61,7 @@ SPIKEXLA_HD T expm1_series(T f) {
 // x = n ln 2 + f with |f| <= ln 2 / 2;  `scale` = 2^n,  `rest` = e^f - 1.
 template <class T>
 struct ExpParts {
-  T n, scale, rest;
+  T scale, rest;
 };
 
 template <class T>
@@ -74,7 +74,7 @@ SPIKEXLA_HD ExpParts<T> exp_parts(T x) {
   const T n = shifted - C::kMagic;
   const T f = (x - n * C::kHi) - n * C::kLo;
   const Int exponent = bits<Int>(shifted) - bits<Int>(T(C::kMagic)) + C::kOne;
-  return {n, bits<T>(Int(exponent) << C::kMantissa), f * expm1_series(f)};
+  return {bits<T>(Int(exponent) << C::kMantissa), f * expm1_series(f)};
 }
 
 template <class T>

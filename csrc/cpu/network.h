@@ -269,10 +269,7 @@ class Network {
   void dense_block(Population<T>& pop, int64_t first, int64_t lanes, int64_t t, Fired* f) {
     alignas(64) T I[kBlock], G[kBlock];
     uint32_t bits[kBlock / 32];
-    for (int64_t i = 0; i < lanes; ++i) {
-      I[i] = pop.drive.at[(first + i) * pop.drive.lane];
-      G[i] = T(0);
-    }
+    synapses().start(lanes, {pop.drive.at + first * pop.drive.lane, pop.drive.lane, 0}, I, G);
     for (const Port<T>& port : pop.ports) {
       abi::SynapseBlock<T> b = synapse_block(port, first, lanes);
       b.decays = t + 1 < steps_;  // the last step leaves g as a step-by-step run would

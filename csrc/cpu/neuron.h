@@ -63,7 +63,7 @@ inline bool all_uniform(const Stream<T>* streams, int n) {
 }
 
 // One step of a block. kUniform: one set of parameters for all lanes, kept in registers.
-template <class Model, class T, bool kUniform, bool kHard>
+template <class Model, class T, bool kUniform, bool kHard, bool kEasy>
 void advance(int64_t lanes, Arrays<const T, Sizes<Model, T>::S> from, Arrays<T, Sizes<Model, T>::S> to,
              Arrays<const T, Sizes<Model, T>::P> params, Arrays<const T, Sizes<Model, T>::X> inputs,
              T* spikes) {
@@ -75,9 +75,30 @@ void advance(int64_t lanes, Arrays<const T, Sizes<Model, T>::S> from, Arrays<T, 
   for (int64_t i = 0; i < lanes; ++i) {
     State s = load<State, T>(from, i);
     const Params p = kUniform ? uniform : load<Params, T>(params, i);
-    spikes[i] = Model::step(s, p, load<Inputs, T>(inputs, i), kHard);
+    spikes[i] = Model::template step<kEasy>(s, p, load<Inputs, T>(inputs, i), kHard);
     store(s, to, i);
   }
+}
+
+// Whether every lane of a block may take the cheap form of its step.
+template <class Model, class T>
+bool all_easy(int64_t lanes, bool uniform, Arrays<const T, Sizes<Model, T>::P> params,
+              Arrays<const T, Sizes<Model, T>::X> inputs) {
+  if (Model::kAlwaysEasy) return true;
+  using Params = typename Model::template Params<T>;
+  int hard_lanes = 0;
+  const Params first = load<Params, T>(params, 0);
+  for (int64_t i = 0; i < lanes; ++i) {
+    const Params p = uniform ? first : load<Params, T>(params, i);
+    hard_lanes |= !Model::is_easy(p, load<typename Model::template Inputs<T>, T>(inputs, i));
+  }
+  return hard_lanes == 0;
+}
+
+template <class Model, class T, bool kUniform, bool kHard, class... Rest>
+SPIKEXLA_HD void advance_easy(bool easy, Rest... rest) {
+  if (easy) advance<Model, T, kUniform, kHard, true>(rest...);
+  else advance<Model, T, kUniform, kHard, Model::kAlwaysEasy>(rest...);
 }
 
 template <class Model, class T>
@@ -86,10 +107,15 @@ SPIKEXLA_HD void advance_any(bool uniform, bool hard, int64_t lanes,
                              Arrays<T, Sizes<Model, T>::S> to,
                              Arrays<const T, Sizes<Model, T>::P> params,
                              Arrays<const T, Sizes<Model, T>::X> inputs, T* spikes) {
-  if (uniform && hard) advance<Model, T, true, true>(lanes, from, to, params, inputs, spikes);
-  if (uniform && !hard) advance<Model, T, true, false>(lanes, from, to, params, inputs, spikes);
-  if (!uniform && hard) advance<Model, T, false, true>(lanes, from, to, params, inputs, spikes);
-  if (!uniform && !hard) advance<Model, T, false, false>(lanes, from, to, params, inputs, spikes);
+  const bool easy = all_easy<Model, T>(lanes, uniform, params, inputs);
+  if (uniform && hard)
+    advance_easy<Model, T, true, true>(easy, lanes, from, to, params, inputs, spikes);
+  else if (uniform)
+    advance_easy<Model, T, true, false>(easy, lanes, from, to, params, inputs, spikes);
+  else if (hard)
+    advance_easy<Model, T, false, true>(easy, lanes, from, to, params, inputs, spikes);
+  else
+    advance_easy<Model, T, false, false>(easy, lanes, from, to, params, inputs, spikes);
 }
 
 template <class Model, class T>

@@ -12,6 +12,17 @@ SPIKEXLA_BEGIN
 namespace cpu {
 using abi::SynapseBlock;
 
+template <class T>
+void synapse_start(int64_t lanes, const abi::Stream<T>& drive, T* I, T* G) {
+  if (drive.lane == 0) {
+    const T value = *drive.at;
+    for (int64_t i = 0; i < lanes; ++i) I[i] = value;
+  } else {
+    for (int64_t i = 0; i < lanes; ++i) I[i] = drive.at[i];
+  }
+  for (int64_t i = 0; i < lanes; ++i) G[i] = T(0);
+}
+
 template <class T, bool kConductance, bool kDecays, bool kUniform>
 void drive_block(const SynapseBlock<T>& a) {
   T *g = a.g, *I = a.I, *G = a.G;

@@ -71,6 +71,7 @@ struct SynapseBlock {
 
 template <class T>
 struct SynapseLoops {
+  void (*start)(int64_t lanes, const Stream<T>& drive, T* I, T* G);  // I = drive, G = 0
   void (*drive)(const SynapseBlock<T>&);
   void (*decay)(const SynapseBlock<T>&);
 };

@@ -17,5 +17,6 @@ struct Kernel {
 void add_neuron_kernels(std::vector<Kernel>& kernels);
 void add_spike_matvec_kernels(std::vector<Kernel>& kernels);
 void add_network_kernels(std::vector<Kernel>& kernels);
+void add_reset_kernels(std::vector<Kernel>& kernels);
 
 }  // namespace spikexla

@@ -50,6 +50,7 @@ struct LifFamily {
   static constexpr const char* kState = kRefractory ? "V refractory" : "V";
   static constexpr const char* kParams = kRefractory ? "rate R V_rest V_th V_reset scale hold"
                                                      : "rate R V_rest V_th V_reset scale";
+  static constexpr bool kAlwaysEasy = !kConductance;
   static constexpr const char* kInputs = kConductance ? "I G jump" : "I jump";
   template <class T>
   using State = LifState<T, kRefractory>;
@@ -70,14 +71,21 @@ struct LifFamily {
     return s.V >= p.V_th ? T(1) : T(0);
   }
 
-  // One neuron, one step. Returns the spike of the new state.
+  // Whether the cheap form of `step` (kEasy) may be taken: it gives the same bits.
   template <class T>
+  SPIKEXLA_HD static bool is_easy(const Params<T>& p, const Inputs<T>& in) {
+    if constexpr (kConductance) return is_short(p.rate * (T(1) + p.R * in.G));
+    else return true;
+  }
+
+  // One neuron, one step. Returns the spike of the new state.
+  template <bool kEasy = false, class T>
   SPIKEXLA_HD static T step(State<T>& s, const Params<T>& p, const Inputs<T>& in, bool hard) {
     const T V0 = s.V - fall(s.V, p, hard) * spiked(s, p);
     T V1;
     if constexpr (kConductance) {
       const T f = p.rate * (p.V_rest - V0 + p.R * (in.I - in.G * V0));
-      V1 = V0 + f * decay_ratio(p.rate * (T(1) + p.R * in.G)) + in.jump;
+      V1 = V0 + f * decay_ratio<kEasy>(p.rate * (T(1) + p.R * in.G)) + in.jump;
     } else {
       V1 = V0 + p.rate * (p.V_rest + p.R * in.I - V0) + in.jump;
     }

@@ -1,0 +1,94 @@
+"""Sets many buffers to their start values in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .call import explain_forward_mode, native_call, uses_native
+
+
+@explain_forward_mode("reset")
+def reset(
+    buffers: Sequence[jax.Array],
+    values: Sequence[Any],
+    *,
+    mask: Any = None,
+    backend: str | None = None,
+) -> list[jax.Array]:
+    """Returns `values`, each broadcast to the shape and cast to the dtype of its buffer.
+
+    Donated buffers are filled in place, so that no page of memory is fresh. `values` are constants or
+    arrays that broadcast against the trailing axes. With `mask`, bool `(trials,)`, only those indices
+    of every buffer's leading axis are set; the others keep what they hold.
+
+    Errors: ValueError if a value does not broadcast or the mask does not fit.
+
+    >>> import jax.numpy as jnp
+    >>> [x.tolist() for x in reset([jnp.ones((2, 2)), jnp.ones(2)], [0.0, jnp.arange(2.0)])]
+    [[[0.0, 0.0], [0.0, 0.0]], [0.0, 1.0]]
+    """
+    buffers = [jnp.asarray(b) for b in buffers]
+    if len(buffers) != len(values):
+        raise ValueError(
+            f"reset: {len(buffers)} buffers but {len(values)} values. Give one value for each buffer."
+        )
+    values = [_trailing(k, v, b) for k, (v, b) in enumerate(zip(values, buffers, strict=True))]
+    if mask is None:
+        mask = jnp.ones((), bool)
+    else:
+        mask = jnp.asarray(mask, bool)
+        bad = [b.shape for b in buffers if b.shape[:1] != mask.shape]
+        if mask.ndim != 1 or bad:
+            raise ValueError(
+                f"reset: mask has shape {mask.shape}, which must be (trials,), the leading axis of "
+                f"every buffer; it is not that of {bad or 'a vector'}."
+            )
+    if not buffers:
+        return []
+    if not uses_native(backend):
+        return list(_reference(*buffers, *values, mask))
+    return list(
+        native_call(
+            "spikexla.reset.v1",
+            (*buffers, *values, mask),
+            [(b.shape, b.dtype) for b in buffers],
+            reference=_reference,
+            attributes={},
+            in_place=len(buffers),
+            vmap_method="sequential",
+        )
+    )
+
+
+def _trailing(k, value, buffer):
+    """The value with its dtype settled and no axis that the kernel would have to broadcast inside."""
+    value = jnp.asarray(value, buffer.dtype)
+    try:
+        jnp.broadcast_shapes(value.shape, buffer.shape)
+        fits = value.ndim <= buffer.ndim
+    except ValueError:
+        fits = False
+    if not fits or any(v > b for v, b in zip(value.shape[::-1], buffer.shape[::-1], strict=False)):
+        raise ValueError(
+            f"reset: value {k} has shape {value.shape}, which does not broadcast to its buffer's "
+            f"{buffer.shape}."
+        )
+    while value.ndim and value.shape[0] == 1:
+        value = value[0]
+    if value.shape != buffer.shape[buffer.ndim - value.ndim :]:
+        value = jnp.broadcast_to(value, buffer.shape[buffer.ndim - value.ndim :])
+    return value
+
+
+def _reference(*args):
+    n = len(args) // 2
+    buffers, values, mask = args[:n], args[n : 2 * n], args[2 * n]
+    full = [jnp.broadcast_to(v, b.shape) for v, b in zip(values, buffers, strict=True)]
+    if mask.ndim == 0:
+        return tuple(full)
+    wide = [mask.reshape(-1, *(1,) * (b.ndim - 1)) for b in buffers]
+    return tuple(jnp.where(m, v, b) for m, v, b in zip(wide, full, buffers, strict=True))
