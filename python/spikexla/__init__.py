@@ -1,13 +1,24 @@
-"""Spiking neural networks in JAX: explicit state in Python, fused C++ and CUDA kernels underneath."""
+"""Spiking neural networks in JAX: explicit state in Python, fused C++ and CUDA kernels below."""
 
 from . import environ as environ
 from . import init as init
 from . import nn as nn
 from . import random as random
+from . import surrogate as surrogate
 from . import transform as transform
 from . import units as units
 from .backend import backend as backend
+from .comm import EventFixedNumConn as EventFixedNumConn
+from .comm import EventFixedProb as EventFixedProb
+from .comm import Linear as Linear
 from .config import config as config
+from .network import COBANet as COBANet
+from .network import CUBANet as CUBANet
+from .neuron import LIF as LIF
+from .neuron import LIFRef as LIFRef
+from .projection import AlignPostProj as AlignPostProj
+from .projection import CurrentProj as CurrentProj
+from .projection import DeltaProj as DeltaProj
 from .state import LongTermState as LongTermState
 from .state import ParamState as ParamState
 from .state import ShortTermState as ShortTermState
@@ -15,3 +26,6 @@ from .state import State as State
 from .state import TraceError as TraceError
 from .statedict import PathKey as PathKey
 from .statedict import StateDict as StateDict
+from .synapse import COBA as COBA
+from .synapse import CUBA as CUBA
+from .synapse import Expon as Expon

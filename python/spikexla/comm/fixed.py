@@ -1,0 +1,103 @@
+"""Random connections: with a fixed probability, or a fixed number for each neuron."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..connect import Connectivity, fixed_num_post, fixed_prob, from_arrays
+from ..dynamics import Size, shape_of
+from ..state import ParamState
+from .base import EventComm, drawn_seed
+
+
+class EventFixedProb(EventComm):
+    """Connects every pair independently with probability `prob`.
+
+    in_size, out_size: numbers of sources and targets. weight: see `EventComm`. seed: an integer that
+    makes the connections repeatable; None draws one from `spikexla.random`.
+
+    >>> import spikexla as sx
+    >>> sx.EventFixedProb(100, 50, 1.0, 0.6, seed=1).conn
+    CSR(shape=(100, 50), nnz=5000)
+    """
+
+    def __init__(
+        self,
+        in_size: Size,
+        out_size: Size,
+        prob: float,
+        weight: Any,
+        *,
+        seed: int | None = None,
+        allow_autapses: bool = True,
+        name: str | None = None,
+        param_type: type = ParamState,
+    ) -> None:
+        n_pre, n_post = _counts(type(self).__name__, in_size, out_size)
+        seed = drawn_seed(seed)
+        conn = fixed_prob(n_pre, n_post, prob, seed=seed, allow_autapses=allow_autapses)
+        super().__init__(in_size, out_size, conn, weight, name=name, param_type=param_type)
+        self.prob, self.seed = prob, seed
+
+
+class EventFixedNumConn(EventComm):
+    """Draws the same number of targets for every source (or of sources for every target).
+
+    conn_num: how many; a float is a fraction of those there are. efferent_target: 'post' draws
+    `conn_num` targets for each source, 'pre' draws `conn_num` sources for each target.
+    allow_multi_conn: whether a pair may be drawn twice. Others as in `EventFixedProb`.
+
+    >>> import spikexla as sx
+    >>> sx.EventFixedNumConn(100, 50, 8, 0.6, seed=1).conn
+    FixedFanOut(shape=(100, 50), nnz=800)
+    """
+
+    def __init__(
+        self,
+        in_size: Size,
+        out_size: Size,
+        conn_num: int | float,
+        conn_weight: Any,
+        *,
+        efferent_target: str = "post",
+        allow_multi_conn: bool = True,
+        seed: int | None = None,
+        allow_autapses: bool = True,
+        name: str | None = None,
+        param_type: type = ParamState,
+    ) -> None:
+        n_pre, n_post = _counts(type(self).__name__, in_size, out_size)
+        if efferent_target not in ("pre", "post"):
+            raise ValueError(
+                f"efferent_target={efferent_target!r}; choose 'post' (targets of each source) or "
+                "'pre' (sources of each target)"
+            )
+        seed, forward = drawn_seed(seed), efferent_target == "post"
+        if isinstance(conn_num, float):
+            if not 0.0 <= conn_num <= 1.0:
+                raise ValueError(
+                    f"conn_num={conn_num} is a float, so a fraction in [0, 1]; give a number of "
+                    "connections as an int"
+                )
+            conn_num = int((n_post if forward else n_pre) * conn_num)
+        sides = (n_pre, n_post) if forward else (n_post, n_pre)
+        conn: Connectivity = fixed_num_post(
+            *sides,
+            conn_num,
+            seed=seed,
+            allow_multapses=allow_multi_conn,
+            allow_autapses=allow_autapses,
+        )
+        if not forward:
+            targets = np.repeat(np.arange(n_post, dtype=np.int32), conn_num)
+            conn, _ = from_arrays(np.asarray(conn.indices).ravel(), targets, n_pre, n_post)
+        super().__init__(in_size, out_size, conn, conn_weight, name=name, param_type=param_type)
+        self.conn_num, self.seed = conn_num, seed
+
+
+def _counts(kind: str, in_size: Size, out_size: Size) -> tuple[int, int]:
+    sizes = shape_of(in_size, f"{kind}: in_size"), shape_of(out_size, f"{kind}: out_size")
+    return math.prod(sizes[0]), math.prod(sizes[1])

@@ -1,0 +1,226 @@
+"""Dynamics: a population of equal elements that others may send currents and jumps to."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import environ, init
+from .module import Batch, Module
+from .state import ACTIVE, State, has_tracer
+from .units import attach, is_quantity, mantissa
+
+Size = int | Sequence[int]
+
+
+def shape_of(size: Size, what: str) -> tuple[int, ...]:
+    """`size` as a tuple of positive ints."""
+    try:
+        sizes = size if isinstance(size, tuple | list) else (size,)
+        shape = tuple(operator.index(n) for n in sizes)
+    except TypeError:
+        raise TypeError(f"{what}={size!r} must be a number of elements or a tuple of them") from None
+    if not shape or min(shape) < 1:
+        raise ValueError(f"{what}={size!r} has no elements; every axis needs 1 or more")
+    return shape
+
+
+def lead_of(batch_size: Batch) -> tuple[int, ...]:
+    """The leading axes that `batch_size` stands for."""
+    if batch_size is None:
+        return ()
+    return tuple(batch_size) if isinstance(batch_size, tuple | list) else (int(batch_size),)
+
+
+class Inputs:
+    """Inputs that wait for the next step of their receiver, by key, in the order of arrival.
+
+    Functions stay and are asked at each step; values and deferred products are used once. Not a
+    dict, so that what waits here is not part of the tree of modules.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, tuple[Any, Any]] = {}
+
+    def add(self, key: str, value: Any, owner: str) -> None:
+        waiting = self._entries.get(key)
+        # A trace that failed half way may have left its input here; it belongs to nobody.
+        if waiting is not None and (waiting[1] is ACTIVE.frame or callable(waiting[0])):
+            raise ValueError(
+                f"{owner} already has an input {key!r} for this step. Give each sender a key of its "
+                "own, and step the receiver once after each round of inputs."
+            )
+        self._entries.pop(key, None)
+        self._entries[key] = value, ACTIVE.frame
+
+    def take(self, label: str | None = None) -> Iterator[Any]:
+        """The inputs (of one label), oldest first; those used once are removed."""
+        for key, (value, _) in list(self._entries.items()):
+            if label is None or key.startswith(f"{label} // "):
+                if not callable(value):
+                    del self._entries[key]
+                yield value
+
+    def get(self, key: str) -> Any:
+        return self._entries[key][0]
+
+    def clear(self) -> None:
+        """Forgets what waits to be used once."""
+        for _ in self.take():
+            pass
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_entries": {k: (v, None) for k, (v, _) in self._entries.items() if callable(v)}}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        self.__dict__.update(saved)
+
+
+class Deferred:
+    """A product with weights that is not made yet, so that it can be added in place."""
+
+    def __init__(self, comm: Any, spikes: Any) -> None:
+        self.comm, self.spikes = comm, spikes
+
+    def add_to(self, total: Any) -> Any:
+        return self.comm.accumulate(self.spikes, total)
+
+
+class Dynamics(Module):
+    """Base of neurons and synapses: a shape, parameters with units, and inputs by key.
+
+    `in_size` is the number of elements, or a tuple for a population with several axes; states are
+    `(*batch, *in_size)`.
+    """
+
+    def __init__(self, in_size: Size, name: str | None = None) -> None:
+        super().__init__(name)
+        self.in_size = self.out_size = shape_of(in_size, f"{type(self).__name__}: in_size")
+        self._units: dict[str, str] = {}
+        self._current, self._delta = Inputs(), Inputs()
+        self._before = Inputs()
+
+    @property
+    def varshape(self) -> tuple[int, ...]:
+        """The shape of the states without batch."""
+        return self.in_size
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.in_size)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        for function in self._before.take():
+            function()
+        return super().__call__(*args, **kwargs)
+
+    # -- inputs -------------------------------------------------------------------------------
+
+    def add_current_input(self, key: str, inp: Any, label: str | None = None) -> None:
+        """Adds a current: a value for the next step, or a function of V that is asked at each."""
+        self._add(self._current, key, inp, label)
+
+    def add_delta_input(self, key: str, inp: Any, label: str | None = None) -> None:
+        """Adds a jump of the state at the end of the next step; a function gives one each step."""
+        self._add(self._delta, key, inp, label)
+
+    def add_before_update(self, key: Hashable, fun: Callable[[], Any]) -> None:
+        """`fun()` is called before every update."""
+        self._add(self._before, str(key), fun, None)
+
+    def has_before_update(self, key: Hashable) -> bool:
+        """Whether a function was added under this key."""
+        return str(key) in self._before._entries
+
+    def get_before_update(self, key: Hashable) -> Callable[[], Any]:
+        """The function that was added under this key."""
+        return self._before.get(str(key))
+
+    def _add(self, inputs: Inputs, key: str, inp: Any, label: str | None) -> None:
+        inputs.add(key if label is None else f"{label} // {key}", inp, type(self).__name__)
+        if callable(inp):
+            self._changed()
+
+    def sum_current_inputs(self, init: Any, *args: Any, label: str | None = None) -> Any:
+        """`init` and all currents; functions are called with `args`."""
+        return _total(init, self._current.take(label), args)
+
+    def sum_delta_inputs(self, init: Any, *args: Any, label: str | None = None) -> Any:
+        """`init` and all jumps; functions are called with `args`."""
+        return _total(init, self._delta.take(label), args)
+
+    # -- parameters ---------------------------------------------------------------------------
+
+    def _set_parameter(self, name: str, value: Any, unit: str) -> None:
+        """Keeps what the user gave; a function makes the array of `varshape`."""
+        try:
+            made = init.param(value, self.varshape, allow_none=False)
+        except ValueError as error:
+            raise ValueError(f"{self._called(name)}: {error}") from None
+        self._units[name] = unit
+        setattr(self, name, made)
+        self._number(name)  # refuses a wrong dimension here
+
+    def _number(self, name: str) -> Any:
+        """The parameter in its coherent unit: a numpy array of float64 unless it is a State."""
+        value = getattr(self, name)
+        kept = isinstance(value, State)
+        value = value.value if kept else value
+        unit, what = self._units[name], self._called(name)
+        if kept or has_tracer(value):
+            return jnp.asarray(mantissa(value, unit, what=what))
+        with jax.ensure_compile_time_eval():
+            return np.asarray(mantissa(value, unit, what=what), np.float64)
+
+    def _require(self, name: str, test: Callable[[Any], Any], rule: str) -> None:
+        """ValueError unless `test` holds for every element; traced values are trusted."""
+        number = self._number(name)
+        if isinstance(number, jax.core.Tracer):
+            return
+        number = np.asarray(number)
+        wrong = number[~np.asarray(test(number))]
+        if wrong.size:
+            raise ValueError(f"{self._called(name)} is {wrong.flat[0]} {self._units[name]}; {rule}")
+
+    def _called(self, name: str) -> str:
+        return f"{type(self).__name__}.{name}"
+
+    def _start(self, initializer: Any, unit: str, what: str, batch_size: Batch) -> Any:
+        """(array of `(*batch, *varshape)`, whether a unit came with it) made by an initialiser."""
+        lead = lead_of(batch_size)
+        value = initializer.value if isinstance(initializer, State) else initializer
+        try:
+            value = init.param(value, self.varshape, lead or None, allow_none=False)
+        except ValueError as error:
+            raise ValueError(f"{self._called(what)}: {error}") from None
+        number = jnp.asarray(mantissa(value, unit, what=self._called(what)), environ.dftype())
+        if not isinstance(number, jax.core.Tracer) and bool(jnp.isnan(number).any()):
+            raise ValueError(f"{self._called(what)} made NaN; initial values must be numbers")
+        # A copy: the memory of a State may be given away, and the array may be the user's.
+        return jnp.array(jnp.broadcast_to(number, (*lead, *self.varshape))), is_quantity(value)
+
+
+def _total(total: Any, values: Iterator[Any], args: tuple) -> Any:
+    for value in values:
+        if isinstance(value, Deferred):
+            unit = total.unit if is_quantity(total) else None
+            number = value.add_to(total.mantissa if unit is not None else total)
+            total = number if unit is None else number * unit
+        else:
+            total = total + (value(*args) if callable(value) else value)
+    return total
+
+
+def put(state: State, number: Any, unit: str) -> None:
+    """Writes `number` (in `unit`) into the State, with a unit if its value has one."""
+    state.value = attach(number, unit) if is_quantity(state.value) else number

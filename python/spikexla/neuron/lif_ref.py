@@ -1,0 +1,81 @@
+"""LIFRef: leaky integrate-and-fire neurons with a refractory period."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from .. import surrogate
+from ..dynamics import Size
+from ..module import Batch
+from ..ops.neuron_kernel import NeuronKernel
+from ..state import ShortTermState
+from ..units import mantissa
+from . import lif_step
+from .lif import LIF
+
+
+class LIFRef(LIF):
+    """`LIF` whose V stays at the value after reset while `time since the spike < tau_ref` (in ms).
+
+    Input of those steps is lost. With `tau_ref` of n steps, V is held for the n - 1 steps that
+    follow the step of the spike. Other arguments and errors are those of `LIF`; ValueError also for
+    `tau_ref < 0`.
+
+    States: `V`, and `refractory`, the number of steps for which V is still held.
+
+    >>> import spikexla as sx
+    >>> sx.environ.set(dt=0.1)
+    >>> neuron = sx.LIFRef(1, tau_ref=0.3)
+    >>> [int(neuron(1000.0)[0]) for _ in range(5)]
+    [1, 1, 1, 1, 1]
+    """
+
+    def __init__(
+        self,
+        in_size: Size,
+        R: Any = 1.0,
+        tau: Any = 5.0,
+        tau_ref: Any = 5.0,
+        V_th: Any = 1.0,
+        V_reset: Any = None,
+        V_rest: Any = 0.0,
+        V_initializer: Any = None,
+        spk_fun: Callable[[Any], Any] = surrogate.DEFAULT,
+        spk_reset: str = "soft",
+        name: str | None = None,
+    ) -> None:
+        self._tau_ref = tau_ref
+        super().__init__(
+            in_size, R, tau, V_th, V_reset, V_rest, V_initializer, spk_fun, spk_reset, name
+        )
+
+    def _check(self) -> None:
+        self._set_parameter("tau_ref", self.__dict__.pop("_tau_ref"), "ms")
+        super()._check()
+        self._require("tau_ref", lambda x: x >= 0, "a refractory period is 0 or longer")
+
+    def init_state(self, batch_size: Batch = None) -> None:
+        super().init_state(batch_size)
+        self.refractory = ShortTermState(jnp.zeros_like(self._potential()))
+
+    def kernel_state(self) -> Any:
+        return lif_step.RefState(self._potential(), self.refractory.value)
+
+    def set_kernel_state(self, state: Any) -> None:
+        super().set_kernel_state(state)
+        self.refractory.value = state.refractory
+
+    def kernel(self, conductance: bool) -> NeuronKernel:
+        return lif_step.LIF_REF_COBA if conductance else lif_step.LIF_REF
+
+    def derived(self, dt: Any, conductance: bool) -> Any:
+        constants = self._constants(dt, conductance)
+        tau_ref, dt = self._number("tau_ref"), mantissa(dt, "ms", what="dt")
+        xp = np if isinstance(tau_ref, np.ndarray) else jnp
+        # Counted from the step of the spike; a rounding error of tau_ref / dt is not a step.
+        hold = xp.maximum(xp.ceil(tau_ref / dt - 1e-6) - 1, 0)
+        return lif_step.RefParams(*constants, jnp.asarray(hold, constants[0].dtype))

@@ -1,0 +1,105 @@
+"""AlignPostProj: synapses with one state for each target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..dynamics import Deferred, Dynamics
+from ..synapse.base import Describer, Synapse, SynOut
+from ..synapse.coba import COBA
+from ..synapse.cuba import CUBA
+from .base import Projection
+
+
+class AlignPostProj(Projection):
+    """Spikes, weighed by `comm`, jump into the synapse `syn`; `out` turns its g into a current.
+
+    syn and out are either both describers (`Expon.desc(...)`, `COBA.desc(...)`) or both modules.
+    With describers, projections onto the same `post` with equal (syn, out, label) share one synapse,
+    which is advanced at the beginning of `post`'s step: g decays, then the projections called in this
+    step add to it, in the order of their calls. With modules, the synapse is advanced when the
+    projection is called.
+
+    Errors: TypeError for what is no synapse, output or population, or a unit that does not fit;
+    ValueError for sizes that differ.
+
+    >>> import spikexla as sx
+    >>> neurons = sx.LIF(50)
+    >>> comm = sx.EventFixedProb(100, 50, 0.1, 0.6, seed=1)
+    >>> to = dict(syn=sx.Expon.desc(50, tau=5.0), out=sx.COBA.desc(E=0.0), post=neurons)
+    >>> projection = sx.AlignPostProj(comm=comm, **to)
+    """
+
+    def __init__(
+        self,
+        *modules: Callable[..., Any],
+        comm: Any,
+        syn: Any,
+        out: Any,
+        post: Dynamics,
+        label: str | None = None,
+    ) -> None:
+        super().__init__(modules, comm, post)
+        _check_kinds(syn, out)
+        self.merging = isinstance(syn, Describer)
+        self.label = label
+        if self.merging:
+            self.syn, self.out = _shared(syn, out, post, label)
+        else:
+            self.syn, self.out = syn, out
+            post.add_current_input(str(self.name), out, label)
+        if self.syn.in_size != post.in_size:
+            raise ValueError(
+                f"AlignPostProj: syn has {self.syn.in_size} elements, but post has {post.in_size} "
+                "neurons. Give syn the size of post."
+            )
+        g_unit = getattr(self.syn, "g_unit", None)
+        self._require_unit(*(("S", "mA", "mV", "1") if g_unit is None else (g_unit,)))
+        if isinstance(self.out, COBA):
+            self._require_unit("S", "1")
+        if isinstance(self.out, CUBA):
+            self.out.expect_unit(g_unit or self._unit)
+
+    def update(self, *args: Any) -> None:
+        """Takes the spikes `(*batch, *comm.in_size)`, bool or float, of the last step."""
+        weighed = self._weighed(args)
+        if not isinstance(self.syn, Synapse) and isinstance(weighed, Deferred):
+            weighed = weighed.comm(weighed.spikes)
+        self.syn.add_delta_input(str(self.name), weighed)
+        if not self.merging:
+            self.out.bind_cond(self.syn())
+
+
+class _AlignPost:
+    """Advances a shared synapse and hands its g to its output; called before the step of post."""
+
+    def __init__(self, syn: Any, out: Any) -> None:
+        self.syn, self.out = syn, out
+
+    def __call__(self) -> None:
+        self.out.bind_cond(self.syn())
+
+
+def _shared(syn: Describer, out: Describer, post: Dynamics, label: str | None) -> tuple[Any, Any]:
+    key = f"{syn.key} // {out.key}"
+    full = key if label is None else f"{label} // {key}"
+    if not post.has_before_update(full):
+        made = _AlignPost(syn(), out())
+        post.add_before_update(full, made)
+        post.add_current_input(key, made.out, label)
+    made = post.get_before_update(full)
+    return made.syn, made.out  # type: ignore[attr-defined]
+
+
+def _check_kinds(syn: Any, out: Any) -> None:
+    for what, given, kind in (("syn", syn, Dynamics), ("out", out, SynOut)):
+        made = given.kind if isinstance(given, Describer) else type(given)
+        if not issubclass(made, kind):
+            example = "Expon.desc(100, tau=5.0)" if what == "syn" else "COBA.desc(E=0.0)"
+            raise TypeError(f"AlignPostProj: {what} is {given!r}; give for example {example}")
+    if isinstance(syn, Describer) is not isinstance(out, Describer):
+        raise TypeError(
+            "AlignPostProj: syn and out must be both describers (`.desc(...)`) or both modules, got "
+            f"{syn!r} and {out!r}"
+        )

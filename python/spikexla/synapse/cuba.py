@@ -1,0 +1,52 @@
+"""CUBA: a synapse that is a current."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..units import mantissa
+from .base import SynOut, plain, unit_name
+
+VOLT = 1000.0  # mV
+
+
+class CUBA(SynOut):
+    """Current-based output: the current `g scale`, whatever V is.
+
+    scale: a number or array, or a quantity of potential. None is 1 volt where g is given in siemens
+    (as in brainpy.state: 1 mS gives 1 mA), and 1 where it is a number or a current.
+
+    >>> out = CUBA()
+    >>> out.bind_cond(2.0)
+    >>> out(-60.0)
+    2.0
+    """
+
+    def __init__(self, scale: Any = None, name: str | None = None) -> None:
+        super().__init__(name)
+        self.scale = scale
+        self._in_siemens = False
+        mantissa(scale, "mV", what="CUBA.scale")
+
+    def expect_unit(self, name: str | None) -> None:
+        """Says once which unit conductances will have: 'S', 'mA', 'mV', '1' or None."""
+        self._in_siemens = name == "S"
+
+    @property
+    def scale_mantissa(self) -> Any:
+        """What g (in S, or as it is) is multiplied by to give mA."""
+        if self.scale is None:
+            return VOLT if self._in_siemens else 1.0
+        return mantissa(getattr(self.scale, "value", self.scale), "mV", what="CUBA.scale")
+
+    def bind_cond(self, conductance: Any) -> None:
+        if unit_name(conductance) == "S":
+            self.expect_unit("S")
+        super().bind_cond(conductance)
+
+    def linear(self) -> tuple[Any, Any]:
+        return plain(self._conductance()) * self.scale_mantissa, None
+
+    def update(self, V: Any = None) -> Any:
+        """The current in mA."""
+        return self.linear()[0]
