@@ -1,4 +1,4 @@
-"""Two CPU devices, warnings as errors, and every test leaves the package's settings as they were."""
+"""Two CPU devices, warnings as errors; every test leaves the settings as they were."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import os
 
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"  # before jax is imported
 
-import jax  # noqa: E402
-import pytest  # noqa: E402
-
-import spikexla as sx  # noqa: E402
-from spikexla import config as _config  # noqa: E402
-from spikexla.config import forget_warnings  # noqa: E402
+import jax
+import pytest
+import spikexla as sx
+from spikexla import config as _config
+from spikexla.config import forget_warnings
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 import spikexla as sx
 from spikexla import LongTermState, ParamState, ShortTermState, State
 from spikexla.nn import Module, Sequential, StateOverwriteWarning, init_all_states

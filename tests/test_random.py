@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 import spikexla as sx
 from spikexla import random
 from spikexla.random import DEFAULT, RandomState

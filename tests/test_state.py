@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 import spikexla as sx
 from spikexla import LongTermState, ParamState, PathKey, ShortTermState, State, StateDict
 from spikexla.transform import jit

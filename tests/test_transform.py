@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 import spikexla as sx
 from spikexla import LongTermState, ParamState, ShortTermState, State, StateDict
 from spikexla.nn import Module
@@ -463,7 +462,7 @@ def test_higher_derivatives():
 
 
 class _CountsTraces:
-    """Counts in its class, which counts by identity: a list in a closure would be part of the key."""
+    """Counts in its class: a list in the closure would be part of what is compared."""
 
     runs = 0
 
@@ -585,7 +584,7 @@ def test_loops_say_what_is_wrong():
         state.value += 1
         return v < 3
 
-    with pytest.raises(sx.TraceError, match="'n'.*only read"):
+    with pytest.raises(sx.TraceError, match=r"'n'.*only read"):
         while_loop(writes, lambda v: v + 1, 0)
 
 
@@ -642,7 +641,7 @@ def test_branches_say_what_is_wrong():
     assert state.value.shape == (3,)
 
 
-# -- vmap --------------------------------------------------------------------------------------------
+# -- vmap ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("tracing")

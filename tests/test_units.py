@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 import spikexla as sx
 from spikexla import units
 from spikexla.units import UnitlessInputWarning

@@ -37,7 +37,7 @@ def _switch(name: str) -> None:
 
 
 class _Setting:
-    """What `spikexla.backend(name)` gives back: in effect at once, undone at the end of a `with`."""
+    """What `spikexla.backend(name)` gives: in effect at once, undone at the end of a `with`."""
 
     def __init__(self, name: str) -> None:
         self._name = _checked(name, "spikexla.backend()")

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from .config import config, warn_once
 from .state import EPOCH, State, rely_on
@@ -159,7 +160,8 @@ def _default_dt() -> float:
 
 def get_precision() -> int | str:
     """The precision of floating-point values: 16, 'bf16', 32 or 64."""
-    return get(PRECISION, 64 if jax.config.jax_enable_x64 else 32)
+    wide = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+    return get(PRECISION, 64 if wide else 32)
 
 
 def dftype() -> Any:
@@ -243,7 +245,7 @@ class context(contextlib.ContextDecorator):
 def settings_key() -> frozenset:
     """All settings of this thread, as a key for compiled programs."""
     settings = {**_settings, **_local.settings}
-    dt = settings.get(DT)
+    dt: Any = settings.get(DT)
     if is_quantity(dt):  # a quantity has no hash
         settings[DT] = (float(dt.mantissa), str(dt.unit))
     return frozenset(settings.items())
@@ -279,7 +281,7 @@ def _checked(key: str, value: Any) -> Any:
 
 def _checked_dt(value: Any) -> Any:
     number = mantissa(value, "ms", what="dt")
-    if isinstance(number, jax.core.Tracer):
+    if isinstance(number, Tracer):
         raise TypeError(
             "dt is a setting and cannot be a traced value; give it as a number outside of "
             "jit, grad and loops (to vary a time constant, make that a parameter)"

@@ -160,11 +160,10 @@ class Module:
         States that define `reset` are reset by it; ParamState and LongTermState are left alone.
         """
         for _, state in self._members():
-            if isinstance(state, State) and hasattr(state, "reset"):
-                if "batch_size" in inspect.signature(state.reset).parameters:
-                    state.reset(batch_size=batch_size)
-                else:
-                    state.reset()
+            reset = getattr(state, "reset", None)
+            if isinstance(state, State) and reset is not None:
+                takes_batch = "batch_size" in inspect.signature(reset).parameters
+                reset(batch_size=batch_size) if takes_batch else reset()
 
     # -- looking ------------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
 """Random draws from one seeded stream, the same numbers compiled or not.
 
 The stream is a State that holds a key.  Each draw splits it: the first half is the new key of the
-stream, the second makes the numbers.  Every draw takes `key=` to use that key instead, and `dtype=`;
-`size` is an int or a tuple, None for the common shape of the parameters.  Parameters may be
-quantities of brainunit.
+stream, the second makes the numbers.  Every draw takes `key=` to use that key instead, and
+`dtype=`; `size` is an int or a tuple, None for the common shape of the parameters.  Parameters may
+be quantities of brainunit.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from . import environ
 from .state import LEAF, State
@@ -57,10 +58,10 @@ class RandomState(State):
 def _key_data(seed: Any) -> Any:
     if isinstance(seed, jax.Array | np.ndarray) and jnp.ndim(seed) > 0:
         return jnp.asarray(seed, jnp.uint32)
-    if isinstance(seed, jax.Array) and jax.dtypes.issubdtype(seed.dtype, jax.dtypes.prng_key):
+    if isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
         return jax.random.key_data(seed)
     try:
-        number = seed if isinstance(seed, jax.core.Tracer) else operator.index(seed)
+        number = seed if isinstance(seed, Tracer) else operator.index(seed)
     except TypeError:
         raise TypeError(f"a seed is an integer or a jax random key, got {seed!r}") from None
     return jax.random.key_data(jax.random.key(number, impl=_IMPL))
@@ -147,9 +148,7 @@ def randint(
 
 def bernoulli(p: Any = 0.5, size: Size = None, *, key: Any = None) -> jax.Array:
     """True with probability `p`."""
-    if not isinstance(p, jax.core.Tracer) and not bool(
-        np.all((np.asarray(p) >= 0) & (np.asarray(p) <= 1))
-    ):
+    if not isinstance(p, Tracer) and not bool(np.all((np.asarray(p) >= 0) & (np.asarray(p) <= 1))):
         raise ValueError(f"bernoulli takes probabilities between 0 and 1, got {p!r}")
     return _draw(_bernoulli, (p,), size, key, jnp.bool_)
 
@@ -245,7 +244,7 @@ def _numbers(params: tuple) -> tuple[tuple, Any]:
 def _shape(size: Size, default: tuple[int, ...]) -> tuple[int, ...]:
     if size is None:
         return default
-    sizes = size if isinstance(size, list | tuple) else (size,)
+    sizes: Any = size if isinstance(size, list | tuple) else (size,)
     try:
         shape = tuple(operator.index(n) for n in sizes)
     except TypeError:

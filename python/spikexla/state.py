@@ -11,12 +11,14 @@ the report is the business of `transform/trace.py`.
 
 from __future__ import annotations
 
+import copy
 import sys
 import threading
 from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 _PACKAGE = __name__.rpartition(".")[0]
 
@@ -71,7 +73,7 @@ def rely_on(owner: Any, attribute: str) -> None:
 
 def has_tracer(value: Any) -> bool:
     """Whether any array in `value` is a tracer."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))
 
 
 def take_apart(value: Any) -> tuple[Any, Any]:
@@ -79,7 +81,7 @@ def take_apart(value: Any) -> tuple[Any, Any]:
     if type(value) in _leaf_types:
         return value, LEAF
     if isinstance(value, jax.Array):
-        if not isinstance(value, jax.core.Tracer):
+        if not isinstance(value, Tracer):
             _leaf_types.add(type(value))
         return value, LEAF
     if isinstance(value, np.ndarray | np.generic):
@@ -221,8 +223,6 @@ class State:
         self._raw, self._tree = take_apart(value)
 
     def __deepcopy__(self, memo: dict) -> State:
-        import copy
-
         # Arrays are immutable, so a copy shares them; only the box and its attributes are new.
         twin = object.__new__(type(self))
         memo[id(self)] = twin
@@ -312,7 +312,7 @@ class ShortTermState(State):
 
     def __deepcopy__(self, memo: dict) -> State:
         twin = super().__deepcopy__(memo)
-        twin._start = self._start
+        object.__setattr__(twin, "_start", self._start)
         return twin
 
 
@@ -343,14 +343,14 @@ class _Key:
 def _to_host(leaf: Any) -> Any:
     if not isinstance(leaf, jax.Array):
         return leaf
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return _Key(leaf)
     return np.asarray(leaf)
 
 
 def _from_host(leaf: Any) -> Any:
     if isinstance(leaf, _Key):
-        return jax.random.wrap_key_data(leaf.data, impl=leaf.impl)
+        return jax.random.wrap_key_data(jax.numpy.asarray(leaf.data), impl=leaf.impl)
     return jax.numpy.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf
 
 

@@ -90,7 +90,7 @@ class StateDict(dict):
         dict.__delitem__(self, self._key(key))
 
     def get(self, key: Any, default: Any = None) -> Any:
-        return self[key] if key in self else default
+        return dict.get(self, self._key(key), default)
 
     def pop(self, key: Any, *default: Any) -> Any:
         return dict.pop(self, self._key(key), *default)

@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -97,11 +97,11 @@ class Uniform(Initializer):
 
 class _VarianceScaling(NamedTuple):
     gain: float
-    mode: str
-    distribution: str
+    mode: Literal["fan_in", "fan_out", "fan_avg"]
+    distribution: Literal["normal", "uniform"]
 
     def __call__(self, key: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        if len(shape) > 1:
+        if len(shape) != 1:
             draw = jax.nn.initializers.variance_scaling(*self, dtype=dtype)
             return draw(key, shape)
         std = math.sqrt(self.gain / max(shape[0], 1))  # jax asks for two axes
@@ -162,7 +162,7 @@ class KaimingNormal(_Scaled):
     """Normal with variance `scale / fan_in` (He et al., 2015); `scale=2` is for ReLU."""
 
     scale: float = 2.0
-    mode: str = "fan_in"
+    mode: Literal["fan_in", "fan_out", "fan_avg"] = "fan_in"
 
     def law(self) -> _VarianceScaling:
         return _VarianceScaling(self.scale, self.mode, "normal")
@@ -173,7 +173,7 @@ class KaimingUniform(_Scaled):
     """Uniform with variance `scale / fan_in` (He et al., 2015); `scale=2` is for ReLU."""
 
     scale: float = 2.0
-    mode: str = "fan_in"
+    mode: Literal["fan_in", "fan_out", "fan_avg"] = "fan_in"
 
     def law(self) -> _VarianceScaling:
         return _VarianceScaling(self.scale, self.mode, "uniform")

@@ -22,8 +22,8 @@ def param(
     """The parameter or initial state that `value` stands for.
 
     A function (an initialiser) is called with the shape, leading batch axes included; a number is
-    returned as it is; an array must broadcast to `sizes` and is repeated along the batch; a State is
-    returned itself, when it has no batch.  None stays None.
+    returned as it is; an array must broadcast to `sizes` and is repeated along the batch; a State
+    is returned itself, when there is no batch.  None stays None.
 
     >>> param(lambda shape: jnp.zeros(shape), 3, batch_size=2).shape
     (2, 3)

@@ -8,6 +8,7 @@ Settings of Modules are watched separately (`Module._version`).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import types
 from collections.abc import Hashable
@@ -50,6 +51,7 @@ class Capture:
 
     def __init__(self, fun: Any) -> None:
         self.modules: list[Module] = []
+        self.has_arrays = False
         self._seen: dict[int, tuple[int, Any]] = {}  # by id; held, so that no id is used twice
         self.key = self._key(fun)
 
@@ -60,6 +62,7 @@ class Capture:
             self.modules.append(x)
             return Same(x)
         if isinstance(x, _BY_IDENTITY):
+            self.has_arrays |= isinstance(x, jax.Array)
             return Same(x)
         if id(x) in self._seen:
             return "seen", self._seen[id(x)][0]
@@ -88,8 +91,8 @@ class Capture:
             return tree, tuple(map(self._key, leaves))
         if type(x).__hash__ not in (None, object.__hash__):
             return Same(x) if isinstance(x, jax.stages.Wrapped) else (type(x), x)
-        if hasattr(x, "__wrapped__") and callable(x):
-            return Same(x), self._key(x.__wrapped__)
+        if "__wrapped__" in getattr(x, "__dict__", ()):
+            return Same(x), self._key(vars(x)["__wrapped__"])
         if hasattr(x, "__dict__"):
             return Same(x), self._key(vars(x))
         raise Unkeyable
@@ -124,9 +127,7 @@ def _global_names(code: types.CodeType) -> tuple[str, ...]:
 def modules_of(fun: Any) -> list[Module]:
     """The modules that a function reaches, as far as can be seen."""
     found = object.__new__(Capture)
-    found.modules, found._seen = [], {}
-    try:
+    found.modules, found.has_arrays, found._seen = [], False, {}
+    with contextlib.suppress(Unkeyable):
         found._key(fun)
-    except Unkeyable:
-        pass
     return found.modules

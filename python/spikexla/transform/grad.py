@@ -59,7 +59,7 @@ def grad(
         )
     request = _Request.of(fun, grad_states, argnums, has_aux, return_value, check_states)
 
-    @functools.wraps(fun)
+    @functools.wraps(fun, updated=())
     def gradient(*args: Any, **kwargs: Any) -> Any:
         return staged(_gradient, request, _with_states(fun, grad_states, args, kwargs), kwargs)
 
@@ -178,8 +178,8 @@ def _binds(signature: inspect.Signature, args: tuple, kwargs: dict) -> bool:
 def _argument(fun: Callable, args: tuple, n: int) -> Any:
     if n >= len(args):
         raise ValueError(
-            f"grad with respect to argument {n} of {fun.__name__}, which was called with "
-            f"{len(args)} positional arguments; pass it by position"
+            f"grad with respect to argument {n} of {getattr(fun, '__name__', fun)}, which was "
+            f"called with {len(args)} positional arguments; pass it by position"
         )
     return args[n]
 
@@ -219,7 +219,7 @@ def _report_unused(request: _Request, met: set[int]) -> None:
         return
     name = getattr(request.fun, "__name__", "the function")
     message = (
-        f"{name} does not read {', '.join(unused)}: the gradient is zero. Use `.value` of it inside "
+        f"{name} does not read {', '.join(unused)}: the gradient is zero. Use its `.value` inside "
         "the function, or leave it out of grad_states."
     )
     if request.check_states:

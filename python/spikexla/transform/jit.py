@@ -17,7 +17,7 @@ import jax
 from .. import environ
 from ..backend import current as current_backend
 from ..module import Module
-from ..state import ACTIVE, EPOCH, LEAF, TRACE_LOCK, State
+from ..state import ACTIVE, EPOCH, LEAF, TRACE_LOCK, State, rely_on
 from . import trace
 from .capture import Same, modules_of
 from .trace import TRACING, Traced, commit, fill, is_dynamic, join, read, split
@@ -139,7 +139,7 @@ class JittedFunction:
         donate_states: bool = False,
         **options: Any,
     ) -> None:
-        functools.update_wrapper(self, fun)
+        functools.update_wrapper(self, fun, updated=())
         self.fun = fun
         self.donate_states = donate_states
         self._static = _static_arguments(fun, static_argnums, static_argnames)
@@ -171,16 +171,19 @@ class JittedFunction:
             return self._dispatch(args, kwargs)
         return self._call(program, data, {}, args, kwargs)
 
-    def _call(self, program, data, named, args, kwargs):
-        if self.donate_states:
-            _own(program.written)
-        written = [state._raw for state in program.written]
-        kept = [state._raw for state in program.kept]
+    def _call(self, program: Program, data: tuple, named: dict, args: tuple, kwargs: dict) -> Any:
+        """The fast way, for a program that fitted last time; `args` and `kwargs` if it does not."""
         if (
             (program.epoch != EPOCH.value and not self._revalidated(program))
             or TRACING.depth
             or not trace.at_top_level()
         ):
+            return self._dispatch(args, kwargs)
+        if self.donate_states:
+            _own(program.written)
+        written = [state._raw for state in program.written]
+        kept = [state._raw for state in program.kept]
+        if TRACING.depth:  # another thread put its tracers into the states just now
             return self._dispatch(args, kwargs)
         try:
             out, written, new = program.run(written, kept, *data, **named)
@@ -206,7 +209,7 @@ class JittedFunction:
     # -- the slow way: the first call, other shapes, static arguments, calls inside a trace ----
 
     def _dispatch(self, args: tuple, kwargs: dict) -> Any:
-        if jax.config.jax_disable_jit:
+        if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
             return self.fun(*args, **kwargs)
         args, kwargs = self._mark_static(args, kwargs)
         data, statics, tree = split((args, kwargs))
@@ -258,10 +261,10 @@ class JittedFunction:
         out, written, new = program.run(read(program.written), read(program.kept), *args, **kwargs)
         commit(program.written, written, program.written_trees)
         fill(program.new, new, program.new_trees)
-        for owner, name, _ in program.relied:
-            if not top:
-                ACTIVE.frame.relied[id(owner), name] = owner
-        if top:
+        if not top:
+            for owner, name, _ in program.relied:
+                rely_on(owner, name)
+        else:
             self._last = program
             program.epoch = EPOCH.value if program.valid(program.settings) else -1
         return out if program.plain_out else join(program.out_tree, program.out_statics, out)
@@ -304,7 +307,8 @@ def _static_arguments(fun: Callable, nums: Any, names: Any) -> tuple[frozenset, 
     for name in names:
         if name not in parameters:
             raise ValueError(
-                f"static_argnames has {name!r}, but {fun.__name__} takes {', '.join(parameters)}"
+                f"static_argnames has {name!r}, but {getattr(fun, '__name__', fun)} "
+                f"takes {', '.join(parameters)}"
             )
     nums = tuple(n % len(parameters) if n < 0 else n for n in nums)
     by_name = {parameters[n] for n in nums if n < len(parameters)} | {*names}

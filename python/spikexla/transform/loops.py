@@ -31,8 +31,8 @@ def scan(
 ) -> tuple[Any, Any]:
     """`jax.lax.scan` for a body that may read and write States: returns (carry, stacked ys).
 
-    `f(carry, x) -> (carry, y)` runs once for each slice of `xs` along the leading axis.  States keep
-    shape and dtype from one iteration to the next, else CarryError names the State.
+    `f(carry, x) -> (carry, y)` runs once for each slice of `xs` along the leading axis.  States
+    keep shape and dtype from one iteration to the next, else CarryError names the State.
 
     >>> total, sums = scan(lambda c, x: (c + x, c + x), 0.0, jnp.arange(4.0))
     >>> sums
@@ -128,7 +128,7 @@ class _Loop:
         cast: dict[int, Any] = {}
         # A weakly typed value (a Python number) takes the type that the body makes of it, and the
         # body is traced again with that: 0 + 0.5 turns an int into a float.
-        for _ in range(4):
+        while True:
             self.initial = join(tree, statics, leaves)
             traced = Traced(f, (self.initial, x), view=lambda s: cast.get(id(s), s._raw))
             traced.refuse_new(f"the body of a loop, {getattr(f, '__name__', f)}")

@@ -21,7 +21,7 @@ def checkpoint(fun: Callable | None = None, *, policy: Any = None, prevent_cse: 
     if fun is None:
         return functools.partial(checkpoint, policy=policy, prevent_cse=prevent_cse)
 
-    @functools.wraps(fun)
+    @functools.wraps(fun, updated=())
     def run(*args: Any, **kwargs: Any) -> Any:
         traced = Traced(fun, args, kwargs)
         traced.refuse_new("a checkpointed function")

@@ -18,8 +18,9 @@ from .capture import Capture, Unkeyable
 from .jit import JittedFunction
 from .trace import at_top_level
 
-_MOST = 512
+_MOST = 128
 _kept: collections.OrderedDict[Any, JittedFunction] = collections.OrderedDict()
+_seen_once: collections.deque[int] = collections.deque(maxlen=_MOST)
 
 
 def staged(
@@ -40,6 +41,11 @@ def staged(
         return transform(subject, *args, **kwargs)
     compiled = _kept.get(captured.key)
     if compiled is None:
+        # A closure over arrays is kept from its second call on: a fresh batch in each closure
+        # would fill the memory with programs that no call ever finds again.
+        if captured.has_arrays and hash(captured.key) not in _seen_once:
+            _seen_once.append(hash(captured.key))
+            return transform(subject, *args, **kwargs)
 
         def run(*args: Any, **kwargs: Any) -> Any:
             return transform(subject, *args, **kwargs)

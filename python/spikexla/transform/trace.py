@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import eval_jaxpr
 
 from ..state import ACTIVE, EPOCH, LOST, TRACE_LOCK, State, TraceError, has_tracer
 
@@ -27,7 +28,9 @@ try:
 
     _TOP_LEVEL = _trace_ctx.trace
 except ImportError:  # pragma: no cover - depends on the jax installed
-    _trace_ctx = _source_info = _TOP_LEVEL = None
+    _trace_ctx: Any = None
+    _source_info: Any = None
+    _TOP_LEVEL = None
 
 
 def current_trace() -> Any:
@@ -168,12 +171,6 @@ def is_dynamic(leaf: Any) -> bool:
     return True
 
 
-def bind(fun: Callable, tree: Any, statics: Sequence[Any], leaves: Iterable[Any]) -> Any:
-    """Calls `fun` with the arguments that `split` took apart."""
-    args, kwargs = join(tree, statics, leaves)
-    return fun(*args, **kwargs)
-
-
 class Hole:
     """Marks the place of a dynamic leaf among the static ones."""
 
@@ -205,6 +202,13 @@ class Traced:
     created.  The `*_trees` are the structures of the values that the function left in them.
     """
 
+    states: list[State]
+    written: list[State]
+    new: list[State]
+    relied: dict[tuple[int, str], Any]
+    out_tree: Any
+    out_statics: list[Any]
+
     def __init__(
         self,
         fun: Callable,
@@ -215,17 +219,12 @@ class Traced:
     ) -> None:
         """`view` gives a stand-in for a State's raw value whose shape and dtype are traced."""
         data, self.statics, self.tree = split((args, kwargs or {}))
-        self._fun, self._view = fun, view
-        if ONE_PASS:
-            self._trace(data, [], view)
-        else:
-            known: list[State] = []
-            while not self._trace(data, known, view):
-                known = self.states
-        del self._fun, self._view
+        known: list[State] = []
+        while not self._trace(fun, data, known, view):
+            known = self.states
 
-    def _trace(self, data: list[Any], known: list[State], view: Callable[[State], Any]) -> bool:
-        """Traces with `known` states as inputs; whether that was all of them."""
+    def _trace(self, fun: Callable, data: list, known: list[State], view: Callable) -> bool:
+        """Traces with the `known` states as inputs; whether these, or the hook, were enough."""
 
         def lift(frame: Frame, state: State) -> Any:
             if id(state) in given:
@@ -240,21 +239,21 @@ class Traced:
                 for state in known:
                     if state._frame is not frame:
                         frame.touch(state)
-                out = bind(self._fun, self.tree, self.statics, leaves)
-                self._note(frame, out)
+                args, kwargs = join(self.tree, self.statics, leaves)
+                out = fun(*args, **kwargs)
+                self._note(frame)
                 written = [state._raw for state in self.written]
                 new = [state._raw for state in self.new]
                 data_out, self.out_statics, self.out_tree = split(out)
             return data_out, written, new
 
         given: dict[int, Any] = {}
-        closed = jax.make_jaxpr(flat, return_shape=True)(data, [view(s) for s in known])
-        self.jaxpr, shapes = closed
+        self.jaxpr, shapes = jax.make_jaxpr(flat, return_shape=True)(data, [*map(view, known)])
         self.out_shapes, self.written_shapes, _ = shapes
         self._out_structure = jax.tree.structure(shapes)
         return ONE_PASS or len(known) == len(self.states)
 
-    def _note(self, frame: Frame, out: Any) -> None:
+    def _note(self, frame: Frame) -> None:
         self.states, self.written = frame.states, frame.writes()
         self.relied = frame.relied
         self.new = [s for s in frame.new if not isinstance(s._frame, State)]
@@ -264,7 +263,7 @@ class Traced:
     def call(self, leaves: Iterable[Any], raws: Sequence[Any]) -> tuple[list, list, list]:
         """Data leaves of the result, raw values written, raw values of new states."""
         inputs = [*leaves, *jax.tree.leaves(list(raws))]
-        flat = jax.core.eval_jaxpr(self.jaxpr.jaxpr, self.jaxpr.consts, *inputs)
+        flat = eval_jaxpr(self.jaxpr.jaxpr, self.jaxpr.consts, *inputs)
         return jax.tree.unflatten(self._out_structure, flat)
 
     def result(self, leaves: Iterable[Any]) -> Any:

@@ -30,11 +30,11 @@ def vmap(
 ) -> Any:
     """`jax.vmap` for a function that may read and write States.
 
-    States are shared by all lanes unless named.  in_states: States (a tree of them), or
-    {axis: States}, whose values have one slice for each lane.  out_states: States that get one slice
-    for each lane when written; those of in_states keep their axis.  A shared State may be written
-    only with a value that does not depend on the lane, else BatchAxisError.  Each lane draws its own
-    random numbers.
+    States are shared by all lanes unless named.
+    in_states: States (a tree of them), or {axis: States}, with one slice for each lane.
+    out_states: States that get one slice for each lane when written, as those of in_states do.
+    A shared State may be written only with a value that does not depend on the lane, else
+    BatchAxisError.  Each lane draws its own random numbers.
 
     >>> vmap(lambda x: net(x))(jnp.ones((5, 3))).shape
     (5, 2)
@@ -51,7 +51,7 @@ def vmap(
     entering, leaving = _axes(in_states), _axes(out_states)
     subject = (fun, in_axes, out_axes, axis_size, entering, {**entering, **leaving})
 
-    @functools.wraps(fun)
+    @functools.wraps(fun, updated=())
     def mapped(*args: Any) -> Any:
         return staged(_vmap, subject, args)
 
@@ -74,7 +74,7 @@ def _axes(spec: Any) -> dict[State, int]:
 
 def _vmap(subject: tuple, *args: Any) -> Any:
     fun, in_axes, out_axes, axis_size, entering, leaving = subject
-    axes = tuple(in_axes) if isinstance(in_axes, tuple | list) else (in_axes,) * len(args)
+    axes: tuple = tuple(in_axes) if isinstance(in_axes, tuple | list) else (in_axes,) * len(args)
     if len(axes) != len(args):
         raise ValueError(
             f"in_axes has {len(axes)} entries, but the function was called with {len(args)} "
@@ -85,7 +85,7 @@ def _vmap(subject: tuple, *args: Any) -> Any:
     traced = Traced(fun, lane, view=lambda state: _drop(state._raw, entering.get(state)))
     traced.refuse_new("a mapped function")
     random = {s for s in traced.states if isinstance(s, RandomState) and s not in entering}
-    keys = {state: state.split_raw(size) for state in random}
+    keys: dict[State, Any] = {state: state.split_raw(size) for state in random}
     raws = [keys.get(s, raw) for s, raw in zip(traced.states, read(traced.states), strict=True)]
     state_axes = [0 if s in random else entering.get(s) for s in traced.states]
     written = [state for state in traced.written if state not in random]
@@ -109,8 +109,9 @@ def _vmap(subject: tuple, *args: Any) -> Any:
         if not shared or "out_axes" not in str(error):
             raise
         raise BatchAxisError(
-            f"{', '.join(shared)} is shared by all lanes of vmap, and was written with a value that "
-            "differs from lane to lane (or the result has out_axes=None). Name it in out_states."
+            f"{', '.join(shared)} is shared by all lanes of vmap, and was written with a value "
+            "that differs from lane to lane (or the result has out_axes=None). "
+            "Name it in out_states."
         ) from error
     commit(written, after, [trees[state] for state in written])
     return out
@@ -135,7 +136,7 @@ def _drop(tree: Any, axis: int | None) -> Any:
 
 
 def _size(args: tuple, axes: tuple, axis_size: int | None, entering: dict[State, int]) -> int:
-    sizes = {axis_size} - {None}
+    sizes = set() if axis_size is None else {axis_size}
     pairs = [*zip(args, axes, strict=True), *((state.value, a) for state, a in entering.items())]
     for tree, axis in pairs:
         if axis is not None:
