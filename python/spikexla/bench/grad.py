@@ -1,0 +1,115 @@
+"""Backpropagation through 100 steps: value and gradient of the mean spike in the input.
+
+Two rows: as Python starts, and in a process whose malloc keeps freed memory. Without that, page
+faults of fresh arrays are a large part of what pure JAX takes, and the ratio flatters the kernels.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from . import models
+from .report import NATIVE, Row, disagreement
+from .timing import Plan, Sample, interleave
+
+SIZES = (512,)
+QUICK_SIZES = (32,)
+STEPS, BATCH = 100, 128
+NOISE = 1e-4  # relative: gradients are summed in different orders
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**34),
+    "MALLOC_TOP_PAD_": str(2**28),
+}
+
+
+def rows(sizes: Sequence[int], plan: Plan) -> Iterator[Row]:
+    """Two rows for each size: default malloc, and malloc that keeps memory."""
+    for n in sizes:
+        yield _row(n, "", measure(n, plan), 4.0)
+        yield _row(n, ", malloc keeps memory", _measure_apart(n, plan), 2.0)
+
+
+def measure(n: int, plan: Plan) -> dict[str, Any]:
+    """Times, spike counts and gradient norms of all competitors, here and now."""
+    current = models.currents((STEPS, BATCH, n))
+    V = jnp.zeros((BATCH, n), jnp.float32)
+    scans = {
+        NATIVE: models.op_scan("native"),
+        "reference": models.op_scan("xla"),
+        "hand-written": models.hand_scan_with_gradient,
+    }
+    jitted = {name: jax.jit(_value_and_grad(scan, V)) for name, scan in scans.items()}
+    spikes, norms = {}, {}
+    for name, f in jitted.items():
+        (_, z), d_current = f(current)
+        spikes[name], norms[name] = int(z), float(jnp.linalg.norm(d_current))
+    loops = {name: _loop(f, current) for name, f in jitted.items()}
+    samples = interleave(loops, plan)
+    return {"samples": samples, "spikes": spikes, "norms": norms}
+
+
+def _value_and_grad(scan, V):
+    """The count of spikes rides along, so that the check sees the very program that is timed."""
+
+    def loss(current):
+        z = scan(V, current)[1]
+        return z.mean(), jnp.count_nonzero(z)
+
+    return jax.value_and_grad(loss, has_aux=True)
+
+
+def _measure_apart(n: int, plan: Plan) -> dict[str, Any]:
+    """`measure` in a process of its own: malloc reads its settings when a process starts."""
+    environment = (
+        os.environ | KEEP_MEMORY | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    )
+    program = "import sys; from spikexla.bench.grad import child; child(sys.argv[1])"
+    request = json.dumps({"n": n, "plan": asdict(plan)})
+    done = subprocess.run(
+        [sys.executable, "-c", program, request],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"the process with another malloc failed:\n{done.stderr}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    found["samples"] = {name: Sample(**s) for name, s in found["samples"].items()}
+    return found
+
+
+def child(request: str) -> None:
+    """The other side of `_measure_apart`: prints what it measured as one line of JSON."""
+    wish = json.loads(request)
+    found = measure(wish["n"], Plan(**wish["plan"]))
+    found["samples"] = {name: asdict(s) for name, s in found["samples"].items()}
+    print(json.dumps(found))
+
+
+def _row(n: int, malloc: str, found: dict[str, Any], goal: float) -> Row:
+    error = disagreement("spikes", found["spikes"])
+    return Row(
+        case=f"T={STEPS} B={BATCH} N={n}{malloc}",
+        samples=found["samples"],
+        # The input is read twice, spikes are written and their cotangent read, the gradient written.
+        moved=5 * 4 * STEPS * BATCH * n,
+        counts=found["spikes"],
+        goal=goal,
+        error=error or disagreement("gradient norms", found["norms"], within=NOISE),
+    )
+
+
+def _loop(f, current):
+    def loop(calls):
+        for _ in range(calls):
+            jax.block_until_ready(f(current))
+
+    return loop
