@@ -158,7 +158,14 @@ ffi::Error backward(cudaStream_t stream, ffi::RemainingArgs args, ffi::Remaining
   if (int(args.size()) != kOperands + 2 || int(rets.size()) != S + X + P || every < 1)
     return invalid(std::string(Model::kName) + " backward: wrong number of arrays");
   const ffi::AnyBuffer d_spikes = *args.get<ffi::AnyBuffer>(kSpikes);
-  Operands o(args, rets, Lanes(d_spikes.dimensions(), lane_axes), lane_axes);
+  const ffi::AnyBuffer d_state0 = **rets.get<ffi::AnyBuffer>(0);
+  // The grid comes from a result: under vmap a cotangent of size 1 may stand for all of them.
+  std::vector<int64_t> wide(d_state0.dimensions().begin(), d_state0.dimensions().end());
+  if (d_spikes.dimensions().size() != wide.size() + 1 || int64_t(wide.size()) < lane_axes)
+    return invalid(std::string(Model::kName) + " backward: shapes do not fit " + describe(d_spikes));
+  const int64_t time_axis = int64_t(wide.size()) - lane_axes;
+  wide.insert(wide.begin() + time_axis, d_spikes.dimensions()[time_axis]);
+  Operands o(args, rets, Lanes(wide, lane_axes), lane_axes);
   const int64_t steps = o.steps();
   bool fits = o.arg(kSpikes, true, steps);
   for (int k = 0; k < kSpikes; ++k)

@@ -57,11 +57,12 @@ def native_call(
         )
         return tuple(call(*args, **attributes))
 
+    def fallback(*args):  # a result that depends on no argument still varies as the others do
+        return tuple(_vary(x, like.mat.varying) for x in reference(*args))
+
     def on_any_platform(*args):
         branches = dict.fromkeys(library.platforms(name), ffi)
-        return jax.lax.platform_dependent(
-            *args, **branches, default=lambda *args: tuple(reference(*args))
-        )
+        return jax.lax.platform_dependent(*args, **branches, default=fallback)
 
     return _not_differentiable(name, _batched(on_any_platform, in_place))(*args)
 
@@ -129,11 +130,9 @@ def same_mesh_axes(args: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
     The transpose of that mark is the sum over devices that the gradient of a replicated operand needs.
     """
     axes = frozenset().union(*(jax.typeof(x).mat.varying for x in args))
-    if not axes:
-        return tuple(args)
+    return tuple(_vary(x, axes) for x in args)
 
-    def spread(x):
-        missing = tuple(sorted(axes - jax.typeof(x).mat.varying))
-        return jax.lax.pcast(x, missing, to="varying") if missing else x
 
-    return tuple(spread(x) for x in args)
+def _vary(x: jax.Array, axes: frozenset) -> jax.Array:
+    missing = tuple(sorted(axes - jax.typeof(x).mat.varying))
+    return jax.lax.pcast(x, missing, to="varying") if missing else x

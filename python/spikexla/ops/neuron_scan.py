@@ -110,7 +110,7 @@ def _native_scan(kernel: NeuronKernel, hard: bool, name: str, every: int, rank: 
         ), None
 
     run.defvjp(run_forward, run_backward, symbolic_zeros=True)
-    return run
+    return jax.jit(run, inline=True)  # eager shard_map takes symbolic zeros in jitted functions only
 
 
 def _is_primal(x):
