@@ -1,0 +1,116 @@
+"""Every check of this project, runnable at home: `nox -s lint types native tests docs wheel bench`.
+
+`.ci/run` calls these same sessions. With `nox --no-venv` they use the environment that is active.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "native", "tests", "docs", "wheel"]
+ROOT = Path(__file__).parent
+PYTHON = ["python", "tests", "examples", "bench", "noxfile.py"]
+
+
+def install(session: nox.Session, *what: str) -> None:
+    """Installs into the session's own environment; an active one is taken as it is."""
+    if session.virtualenv.is_sandboxed:
+        session.install(*what)
+
+
+def present(paths: list[str]) -> list[str]:
+    return [path for path in paths if (ROOT / path).exists()]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style of Python and of C++."""
+    install(session, "ruff>=0.11", "clang-format>=19")
+    session.run("ruff", "check", *present(PYTHON))
+    session.run("ruff", "format", "--check", *present(PYTHON))
+    sources = [
+        str(path.relative_to(ROOT))
+        for folder in ("csrc", "cuda")
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.suffix in (".h", ".cc", ".cu", ".cuh")
+    ]
+    session.run("clang-format", "--dry-run", "--Werror", *sources)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Static types of the package."""
+    install(session, ".[all]", "basedpyright>=1.29")
+    session.run("basedpyright", "--level", "error", "--pythonpath", session_python(session))
+
+
+@nox.session
+def native(session: nox.Session) -> None:
+    """The C++ tests, with no Python in the way."""
+    install(session, "cmake>=3.24", "ninja>=1.11", "jaxlib==0.10.2")
+    build = "build/native-tests"
+    session.run(
+        "cmake", "-S", ".", "-B", build, "-G", "Ninja", "-DSPIKEXLA_TESTS=ON", "-DSPIKEXLA_CUDA=OFF",
+        f"-DPython_EXECUTABLE={session_python(session)}",
+    )  # fmt: skip
+    session.run("cmake", "--build", build)
+    session.run("ctest", "--test-dir", build, "--output-on-failure", "-V")
+
+
+@nox.session
+def cuda(session: nox.Session) -> None:
+    """The CUDA kernels compile, for one architecture. A machine without nvcc says so and goes on."""
+    if not shutil.which("nvcc"):
+        session.skip("no nvcc on PATH: the CUDA kernels were not compiled")
+    install(session, "cmake>=3.24", "ninja>=1.11", "jaxlib==0.10.2", "nanobind>=2.9")
+    python = session_python(session)
+    nanobind = session.run(python, "-m", "nanobind", "--cmake_dir", silent=True).strip()
+    build = "build/cuda"
+    session.run(
+        "cmake", "-S", ".", "-B", build, "-G", "Ninja", "-DSKBUILD=ON", "-DSPIKEXLA_CUDA=ON",
+        "-DSPIKEXLA_CUDA_ARCHS=90-real", f"-DPython_EXECUTABLE={python}", f"-Dnanobind_DIR={nanobind}",
+    )  # fmt: skip
+    session.run("cmake", "--build", build, "--target", "_native_cuda")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The whole test suite against the installed package."""
+    install(session, ".[test]")
+    session.run("python", "-m", "pytest", "tests", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Every fenced block of the README and of docs/ runs, and so does every example."""
+    install(session, ".[test]")
+    session.run("python", "-m", "pytest", "tests/test_docs.py", *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """A wheel, installed in a clean environment with the newest jax, passes the kernel tests there."""
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    env = {"SPIKEXLA_CUDA": "OFF"}
+    session.run("python", "-m", "pip", "wheel", "--no-deps", "-w", "dist", ".", env=env)
+    (built,) = (ROOT / "dist").glob("spikexla-*.whl")
+    install(session, "-U", f"{built}[test]")
+    session.run("python", "-c", "import spikexla as sx, jax; print(sx.__name__, jax.__version__)")
+    session.run("python", "-m", "pytest", *(session.posargs or ["tests"]))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmark suites at their smallest size: they run, their figures mean nothing."""
+    install(session, ".[all]")
+    session.run("spikexla", "bench", "--smoke", *session.posargs)
+
+
+def session_python(session: nox.Session) -> str:
+    """The interpreter of the session's environment, by its full path."""
+    found = shutil.which("python", path=session.bin)
+    return found or sys.executable
