@@ -74,14 +74,11 @@ def run(options: Any) -> int:
         with choose_backend(options.backend):
             done = _simulate(options)
         if folder is not None:
-            _write(folder, done, options)
-        report = {**done.report, "peak_rss_mb": round(peak_memory_mb(), 1)}
-        if folder is not None:
-            (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+            _write(folder, done, MODELS[options.model][1])
     if options.json:
-        print(json.dumps(report))
+        print(json.dumps(done.report))
     else:
-        _show(report, options.out)
+        _show(done.report, options.out)
     return 0
 
 
@@ -114,6 +111,7 @@ def _simulate(options: Any) -> _Run:
         "compile_s": result.compile_s,
         "backend": backend.current(),
         "threads": threads_in_use(),
+        "peak_rss_mb": round(peak_memory_mb(), 1),  # before anything is drawn
     }
     return _Run(report, populations)
 
@@ -135,7 +133,7 @@ def count_synapses(net: Any) -> int:
     return sum({id(conn): int(conn.nnz) for conn in found if conn is not None}.values())
 
 
-def _write(folder: Path, done: _Run, options: Any) -> None:
+def _write(folder: Path, done: _Run, title: str) -> None:
     from ..network.sonata import write_spikes
     from ..viz.raster import save_raster
 
@@ -145,9 +143,9 @@ def _write(folder: Path, done: _Run, options: Any) -> None:
         folder / "raster.png",
         done.populations,
         duration_ms=report["duration_s"] * 1e3,
-        title=f"{MODELS[options.model][1]}: {report['neurons']:,} neurons, "
-        f"{report['synapses']:,} synapses",
+        title=f"{title}: {report['neurons']:,} neurons, {report['synapses']:,} synapses",
     )
+    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
 
 
 def _show(report: dict[str, Any], out: str | None) -> None:
