@@ -171,13 +171,16 @@ def _reference(populations, projections, steps, record):
     def body(carry, _):
         states, gs = carry
         spikes = [_spiked(p, s) for p, s in zip(populations, states, strict=True)]
-        gs = [[g * port.decay for g, port in zip(gp, p.ports, strict=True)] for gp, p in zip(gs, populations, strict=True)]
+        gs = [
+            [g * port.decay for g, port in zip(gp, p.ports, strict=True)]
+            for gp, p in zip(gs, populations, strict=True)
+        ]
         for q in projections:
             active = spikes[q.pre][q.low : q.high]
             g = spike_matvec(q.conn, q.weights, active, init=gs[q.post][q.port], backend="xla")
             gs[q.post][q.port] = g
         states = [_advance(p, s, g) for p, s, g in zip(populations, states, gs, strict=True)]
-        bits = [_pack(_spiked(p, s)) for p, s in zip(populations, states, strict=True)]
+        bits = [pack_bits(_spiked(p, s)) for p, s in zip(populations, states, strict=True)]
         return (states, gs), bits if record else None
 
     start = [p.state for p in populations], [[port.g for port in p.ports] for p in populations]
@@ -203,8 +206,16 @@ def _advance(p, state, gs):
     )[0]
 
 
-def _pack(spikes):
-    """bool (size,) -> uint32 (ceil(size / 32),)."""
+def pack_bits(spikes: jax.Array) -> jax.Array:
+    """bool (size,) -> uint32 (ceil(size / 32),): bit i of word w is spike 32 w + i."""
     words = -(-spikes.shape[0] // 32)
     bits = jnp.zeros(words * 32, jnp.uint32).at[: spikes.shape[0]].set(spikes.astype(jnp.uint32))
     return (bits.reshape(words, 32) << jnp.arange(32, dtype=jnp.uint32)).sum(1, dtype=jnp.uint32)
+
+
+def unpack_bits(raster: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A raster (steps, words) as the step and the neuron of each spike, int32, in that order."""
+    step, word = np.nonzero(raster)
+    bits = (raster[step, word, None] >> np.arange(32, dtype=np.uint32)) & 1
+    which, bit = np.nonzero(bits)
+    return step[which].astype(np.int32), (word[which] * 32 + bit).astype(np.int32)

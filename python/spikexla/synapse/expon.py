@@ -19,12 +19,12 @@ from .base import Synapse, plain, unit_name
 class Expon(Synapse):
     """Exponential synapse: `tau dg/dt = -g`, and spikes add their weights to `g`.
 
-    in_size: number of targets, or a tuple. tau in ms: a number, array, quantity, initialiser or
-    ParamState. g_initializer: what g starts from; a quantity makes g carry its unit (siemens, or mA
-    or mV for a current).
+    in_size: number of targets, or a tuple. tau in ms: number, array, quantity, initialiser or
+    ParamState. g_initializer: what g starts from; a quantity makes g carry its unit (siemens, or
+    mA or mV for a current).
 
-    State: `g`, `(*batch, *in_size)`. A step decays g by `exp(-dt / tau)`, then adds the jumps in the
-    order in which they came.
+    State: `g`, `(*batch, *in_size)`. A step decays g by `exp(-dt / tau)`, then adds the jumps in
+    the order in which they came.
 
     Errors: ValueError for `tau <= 0` and NaN; TypeError for a unit of another dimension.
 
@@ -61,12 +61,12 @@ class Expon(Synapse):
         """`exp(-dt / tau)`, what a step multiplies g by."""
         tau, dt = self._number("tau"), mantissa(dt, "ms", what="dt")
         exp = np.exp if isinstance(tau, np.ndarray) else jnp.exp
-        return jnp.asarray(exp(-dt / tau), self._conductance().dtype)
+        return jnp.asarray(exp(-dt / tau), self.kernel_state().dtype)
 
     def update(self, x: Any = None) -> Any:
-        """One step; returns g. `x` is added like a jump; currents that were added are integrated."""
+        """One step; returns g. `x` is added like a jump; added currents are integrated."""
         decay = self.decay(environ.get_dt_ms())
-        total = self._conductance() * decay
+        total = self.kernel_state() * decay
         for value in self._current.take():
             current = value(self.g.value) if callable(value) else value
             total = total + (1 - decay) * self._plain(current)
@@ -77,11 +77,16 @@ class Expon(Synapse):
                 total = total + self._plain(value() if callable(value) else value)
         if x is not None:
             total = total + self._plain(x)
-        put(self.g, total, self.g_unit or "1")
+        self.set_kernel_state(total)
         return self.g.value
 
-    def _conductance(self) -> jax.Array:
+    def kernel_state(self) -> jax.Array:
+        """The plain array of g."""
         return jnp.asarray(self._plain(self.g.value))
+
+    def set_kernel_state(self, g: jax.Array) -> None:
+        """Writes back what `kernel_state` gave and a step changed."""
+        put(self.g, g, self.g_unit or "1")
 
     def _plain(self, value: Any) -> Any:
         if self.g_unit is None or not is_quantity(value):

@@ -1,0 +1,282 @@
+"""simulate: many steps of a network, by the engine where it knows the network, else by a loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import backend as _backend
+from .. import environ, transform
+from ..module import Module
+from ..neuron.base import Neuron
+from ..ops.network_run import Population, Port, Projection, network_run, pack_bits, unpack_bits
+from ..synapse.coba import COBA
+from ..transform.trace import Traced, commit, read
+from ..units import mantissa
+from .capture import Fed, NotAPlan, Plan, capture
+
+RASTER_BYTES = 64 << 20  # the most that the spikes of one chunk take, as bits
+
+
+@dataclass
+class Spikes:
+    """The spikes of a population in the order of time, then id: `steps` and `ids`, int32."""
+
+    steps: np.ndarray
+    ids: np.ndarray
+    n: int
+    dt_ms: float
+
+    @property
+    def times_ms(self) -> np.ndarray:
+        """When each spike happened: the end of its step, as NEST counts."""
+        return (self.steps + 1) * self.dt_ms
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass
+class Result:
+    """What a simulation recorded, and how it ran."""
+
+    spikes: dict[str, Spikes]
+    dt_ms: float
+    steps: int
+    path: str  # 'network_run' or 'for_loop'
+    why: str
+    compile_s: float
+    wall_s: float
+    rates_hz: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def duration_ms(self) -> float:
+        """The time simulated."""
+        return self.steps * self.dt_ms
+
+
+def simulate(
+    net: Module,
+    duration: Any,
+    *,
+    inputs: tuple = (),
+    record: bool = True,
+    chunk_steps: int | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+    backend: str | None = None,
+) -> Result:
+    """Calls `net.update(*inputs)` for `duration` (ms or a quantity) and records all spikes.
+
+    The States of `net` go on from where they are and end where a loop over `net(*inputs)` would end:
+    a simulation can be stopped, looked at, saved and continued. A network of populations, exponential
+    synapses and sparse projections runs in `network_run`, many steps in one native call; any other
+    module in a compiled loop. The result says which, and why.
+
+    After an interruption the States hold the last finished chunk of `chunk_steps` steps. `progress`
+    is called with (steps done, all steps) after each chunk.
+
+    Errors: ValueError for a duration or chunk that is not positive, and for batched populations when
+    `record` is on.
+
+    >>> import spikexla as sx
+    >>> net = sx.network.COBANet(500, seed=1)
+    >>> result = sx.simulate(net, 20.0)
+    >>> result.steps, result.path
+    (200, 'network_run')
+    """
+    dt = environ.get_dt_ms()
+    steps = _count_steps(duration, dt)
+    if chunk_steps is not None and chunk_steps < 1:
+        raise ValueError(f"chunk_steps={chunk_steps} must be at least 1.")
+    populations = {str(k): n for k, n in net.nodes().items() if isinstance(n, Neuron)}
+    chunk = chunk_steps or _chunk(steps, populations)
+    chosen = _backend.resolve(backend)
+    plan, why = None, "the backend is 'xla'"
+    if chosen == "native":
+        try:
+            plan, why = capture(net, inputs), "all its parts are known to the engine"
+        except NotAPlan as error:
+            why = str(error)
+    with _backend.backend(chosen):
+        run = _Engine(plan, record) if plan else _Loop(net, inputs, populations, record)
+        result = _drive(run, steps, chunk, progress)
+    path = "network_run" if plan else "for_loop"
+    names = {id(n): name for name, n in populations.items()}
+    spikes = {
+        names[id(n)]: _join(parts, n.size, dt)
+        for n, parts in zip(run.populations, result.parts, strict=True)
+    }
+    done = Result(spikes, dt, steps, path, why, result.compile_s, result.wall_s)
+    if record:
+        seconds = done.duration_ms / 1e3
+        done.rates_hz = {name: len(s) / s.n / seconds for name, s in spikes.items()}
+    return done
+
+
+def _count_steps(duration: Any, dt: float) -> int:
+    ms = float(mantissa(duration, "ms", what="duration"))
+    if not math.isfinite(ms) or ms <= 0:
+        raise ValueError(f"duration={duration!r} must be positive and finite, in ms.")
+    steps = round(ms / dt)
+    if steps < 1:
+        raise ValueError(f"duration={duration!r} is shorter than one step of dt = {dt} ms.")
+    return steps
+
+
+def _chunk(steps: int, populations: dict[str, Neuron]) -> int:
+    words = sum(-(-n.size // 32) for n in populations.values())
+    most = max(1, RASTER_BYTES // max(1, 4 * words))
+    return min(steps, most, max(1000, -(-steps // 20)))
+
+
+@dataclass
+class _Done:
+    parts: list[list[tuple[np.ndarray, np.ndarray]]]  # of each population: (steps, ids) a chunk
+    compile_s: float = 0.0
+    wall_s: float = 0.0
+
+
+def _drive(run: Any, steps: int, chunk: int, progress: Callable | None) -> _Done:
+    """Runs chunk after chunk; compiled first, so that the two times can be told apart."""
+    done = _Done([[] for _ in run.populations])
+    start = time.perf_counter()
+    sizes = [chunk] * (steps // chunk) + ([steps % chunk] if steps % chunk else [])
+    for n in dict.fromkeys(sizes):
+        run.compile(n)
+    done.compile_s = time.perf_counter() - start
+    start, at = time.perf_counter(), 0
+    for n in sizes:
+        rasters = run.advance(n, at)
+        for parts, raster in zip(done.parts, rasters, strict=True):
+            when, ids = unpack_bits(np.asarray(raster))
+            parts.append((when + np.int32(at), ids))
+        at += n
+        if progress is not None:
+            progress(at, steps)
+    done.wall_s = time.perf_counter() - start
+    return done
+
+
+def _join(parts: list, n: int, dt: float) -> Spikes:
+    nothing = [(np.zeros(0, np.int32), np.zeros(0, np.int32))]
+    when, ids = zip(*(parts or nothing), strict=True)
+    return Spikes(np.concatenate(when), np.concatenate(ids), n, dt)
+
+
+class _Engine:
+    """A captured network in `network_run`."""
+
+    def __init__(self, plan: Plan, record: bool) -> None:
+        self.plan, self.populations, self.record = plan, plan.populations, record
+        self.conductance = [any(isinstance(o, COBA) for _, o in its) for its in plan.ports]
+        self.constants = self._constants()
+        self.compiled: dict[int, Any] = {}
+
+    def _constants(self) -> Any:
+        """All that a step reads and does not write, as arguments: nothing is baked in."""
+        dt, plan = environ.get_dt_ms(), self.plan
+        pairs = zip(plan.populations, self.conductance, strict=True)
+        params = [p.derived(dt, conductance) for p, conductance in pairs]
+        synapses = [[(s.decay(dt), _value(out)) for s, out in its] for its in plan.ports]
+        flat = jax.tree.map(lambda x: x.reshape(-1) if x.ndim else x, (params, synapses))
+        fed = [(f.projection.comm.conn, f.projection.comm.weight_mantissa) for f in plan.fed]
+        return (*flat, plan.drives, fed)
+
+    def _values(self) -> Any:
+        """The arrays of the States: of the neurons, and the g of their synapses."""
+        states = [p.kernel_state() for p in self.populations]
+        return states, [[synapse.kernel_state() for synapse, _ in its] for its in self.plan.ports]
+
+    def _run(self, values: Any, constants: Any, steps: int) -> Any:
+        states, gs = jax.tree.map(lambda x: x.reshape(-1), values)
+        params, synapses, drives, fed = constants
+        populations = []
+        for k, (p, its) in enumerate(zip(self.populations, self.plan.ports, strict=True)):
+            kinds = [isinstance(out, COBA) for _, out in its]
+            ports = tuple(
+                Port(g, decay, value, kind)
+                for g, (decay, value), kind in zip(gs[k], synapses[k], kinds, strict=True)
+            )
+            kernel, hard = p.kernel(self.conductance[k]), p.spk_reset == "hard"
+            populations.append(
+                Population(kernel, p.size, states[k], params[k], drives[k], hard, ports)
+            )
+        projections = [
+            Projection(*self._place(f), conn, weights)
+            for f, (conn, weights) in zip(self.plan.fed, fed, strict=True)
+        ]
+        *after, rasters = network_run(populations, projections, steps, record=self.record)
+        after = jax.tree.map(lambda x, old: x.reshape(old.shape), tuple(after), values)
+        return after, rasters
+
+    def _place(self, f: Fed) -> tuple[int, int, int, int, int]:
+        """(pre, low, high, post, port) of a projection."""
+        index = {id(p): k for k, p in enumerate(self.populations)}
+        post = index[id(f.projection.post)]
+        synapses = [synapse for synapse, _ in self.plan.ports[post]]
+        port = next(k for k, synapse in enumerate(synapses) if synapse is f.projection.syn)
+        return index[id(f.pre)], f.low, f.high, post, port
+
+    def compile(self, steps: int) -> None:
+        """Compiles a chunk of this many steps."""
+        run = jax.jit(self._run, static_argnums=2)
+        self.compiled[steps] = run.lower(self._values(), self.constants, steps).compile()
+
+    def advance(self, steps: int, at: int) -> list:
+        """Runs a chunk, gives the States their new values and returns the rasters."""
+        (states, gs), rasters = self.compiled[steps](self._values(), self.constants)
+        for p, state in zip(self.populations, states, strict=True):
+            p.set_kernel_state(state)
+        for its, values in zip(self.plan.ports, gs, strict=True):
+            for (synapse, _), g in zip(its, values, strict=True):
+                synapse.set_kernel_state(g)
+        return jax.block_until_ready(rasters)
+
+
+def _value(out: Any) -> Any:
+    return jnp.asarray(out.E_mantissa if isinstance(out, COBA) else out.scale_mantissa)
+
+
+class _Loop:
+    """Any module, stepped in a compiled loop over its own `update`."""
+
+    def __init__(self, net: Module, inputs: tuple, populations: dict, record: bool) -> None:
+        self.net, self.inputs, self.dt = net, inputs, environ.get_dt_ms()
+        self.populations = list(populations.values()) if record else []
+        for name, n in populations.items():
+            if record and n.V.value.shape != n.in_size:
+                raise ValueError(
+                    f"simulate: {name or 'the population'} has states of shape {n.V.value.shape}, "
+                    f"but spikes are recorded without a batch axis: {n.in_size}. Use record=False, "
+                    "or transform.for_loop over net.update."
+                )
+        self.compiled: dict[int, tuple[Traced, Any]] = {}
+
+    def _step(self, i: Any) -> list:
+        with environ.context(i=i, t=i * self.dt):
+            self.net.update(*self.inputs)
+        return [pack_bits((n.get_spike() != 0).reshape(-1)) for n in self.populations]
+
+    def compile(self, steps: int) -> None:
+        """Compiles a chunk of this many steps."""
+
+        def run(first: Any) -> list:
+            return transform.for_loop(self._step, first + jnp.arange(steps, dtype=jnp.int32))
+
+        traced = Traced(run, (jnp.int32(0),))
+        chunk = jax.jit(traced.call).lower([jnp.int32(0)], read(traced.states)).compile()
+        self.compiled[steps] = traced, chunk
+
+    def advance(self, steps: int, at: int) -> list:
+        """Runs a chunk, gives the States their new values and returns the rasters."""
+        traced, chunk = self.compiled[steps]
+        out, written, _ = chunk([jnp.int32(at)], read(traced.states))
+        commit(traced.written, written, traced.written_trees)
+        return jax.block_until_ready(traced.result(out))
