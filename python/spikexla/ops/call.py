@@ -23,9 +23,15 @@ from .. import backend as _backend
 from . import library
 
 
-def uses_native(backend: str | None) -> bool:
-    """Whether a call with this `backend=` argument takes the compiled kernels."""
-    return _backend.resolve(backend) == "native"
+def uses_native(backend: str | None, target: str | None = None) -> bool:
+    """Whether a call with this `backend=` argument takes the compiled kernels.
+
+    A `target` that was never compiled, such as that of a user's own model, runs its reference
+    unless the call itself says `backend="native"`.
+    """
+    if _backend.resolve(backend) != "native":
+        return False
+    return target is None or backend is not None or library.has(target)
 
 
 def native_call(

@@ -106,6 +106,12 @@ def kernels() -> dict[tuple[str, str], Kernel]:
 
 
 @functools.cache
+def has(name: str) -> bool:
+    """Whether any platform has the kernel `name`."""
+    return any(known == name for known, _ in kernels())
+
+
+@functools.cache
 def platforms(name: str) -> tuple[str, ...]:
     """The platforms, as `jax.lax.platform_dependent` names them, that have the kernel `name`."""
     found = tuple(platform.lower() for known, platform in kernels() if known == name)

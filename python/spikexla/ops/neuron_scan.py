@@ -38,7 +38,7 @@ def neuron_scan(
     """
     if checkpoint_every < 1:
         raise ValueError(f"checkpoint_every={checkpoint_every} must be at least 1.")
-    native = uses_native(backend)
+    native = uses_native(backend, kernel.target("forward"))
     state, params, inputs, lanes = prepare(
         kernel, state, params, inputs, time=True, native=native
     )

@@ -31,7 +31,7 @@ def neuron_step(
     Errors: ValueError for shapes that do not broadcast, TypeError for dtypes without a kernel and
     for forward-mode differentiation of the native path.
     """
-    native = uses_native(backend)
+    native = uses_native(backend, kernel.target("forward"))
     state, params, inputs, _ = prepare(kernel, state, params, inputs, time=False, native=native)
     if not native:
         return kernel.step(
