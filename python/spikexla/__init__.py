@@ -3,6 +3,8 @@
 from . import environ as environ
 from . import init as init
 from . import nn as nn
+from . import network as network
+from . import ops as ops
 from . import random as random
 from . import surrogate as surrogate
 from . import transform as transform
@@ -14,6 +16,7 @@ from .comm import Linear as Linear
 from .config import config as config
 from .network import COBANet as COBANet
 from .network import CUBANet as CUBANet
+from .network import simulate as simulate
 from .neuron import LIF as LIF
 from .neuron import LIFRef as LIFRef
 from .projection import AlignPostProj as AlignPostProj

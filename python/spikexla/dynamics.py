@@ -25,7 +25,9 @@ def shape_of(size: Size, what: str) -> tuple[int, ...]:
         sizes = size if isinstance(size, tuple | list) else (size,)
         shape = tuple(operator.index(n) for n in sizes)
     except TypeError:
-        raise TypeError(f"{what}={size!r} must be a number of elements or a tuple of them") from None
+        raise TypeError(
+            f"{what}={size!r} must be a number of elements or a tuple of them"
+        ) from None
     if not shape or min(shape) < 1:
         raise ValueError(f"{what}={size!r} has no elements; every axis needs 1 or more")
     return shape
@@ -53,8 +55,8 @@ class Inputs:
         # A trace that failed half way may have left its input here; it belongs to nobody.
         if waiting is not None and (waiting[1] is ACTIVE.frame or callable(waiting[0])):
             raise ValueError(
-                f"{owner} already has an input {key!r} for this step. Give each sender a key of its "
-                "own, and step the receiver once after each round of inputs."
+                f"{owner} already has an input {key!r} for this step. Give each sender a key of "
+                "its own, and step the receiver once after each round of inputs."
             )
         self._entries.pop(key, None)
         self._entries[key] = value, ACTIVE.frame

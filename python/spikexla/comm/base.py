@@ -24,8 +24,8 @@ class EventComm(Module):
 
     conn: a `CSR` or `FixedFanOut` of `spikexla.connect`, built for sources and targets that are
     counted along all axes of `in_size` and `out_size`. weight: a number, an array like
-    `conn.indices`, a quantity or an initialiser. It is kept in a State of `param_type`, so it can be
-    learned; pass a State to share it.
+    `conn.indices`, a quantity or an initialiser. It is kept in a State of `param_type`, so it can
+    be learned; pass a State to share it.
 
     >>> import jax.numpy as jnp, spikexla as sx
     >>> comm = sx.EventFixedNumConn(10, 4, 2, 0.5, seed=1)
@@ -79,7 +79,7 @@ class EventComm(Module):
         return unit_name(self.weight.value)
 
     def accumulate(self, spikes: Any, total: Any = None) -> jax.Array:
-        """`total + spikes W` as a plain array, in the memory of `total` where nobody else needs it."""
+        """`total + spikes W` as a plain array, in the memory of `total` where it is dead."""
         spikes, shape = jnp.asarray(spikes), None
         if len(self.in_size) > 1:
             batch = spikes.shape[: spikes.ndim - len(self.in_size)]

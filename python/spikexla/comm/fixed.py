@@ -16,8 +16,8 @@ from .base import EventComm, drawn_seed
 class EventFixedProb(EventComm):
     """Connects every pair independently with probability `prob`.
 
-    in_size, out_size: numbers of sources and targets. weight: see `EventComm`. seed: an integer that
-    makes the connections repeatable; None draws one from `spikexla.random`.
+    in_size, out_size: numbers of sources and targets. weight: see `EventComm`. seed: an integer
+    that makes the connections repeatable; None draws one from `spikexla.random`.
 
     >>> import spikexla as sx
     >>> sx.EventFixedProb(100, 50, 1.0, 0.6, seed=1).conn

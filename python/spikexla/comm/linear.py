@@ -19,7 +19,8 @@ class Linear(Module):
     """`x @ W + b` over the last axis, as `brainstate.nn.Linear`.
 
     w_init, b_init: initialisers, numbers or arrays; `b_init=None` leaves the bias away. w_mask is
-    multiplied onto W. The State `weight` holds a dict of 'weight' `(n_in, n_out)` and 'bias' `(n_out,)`.
+    multiplied onto W. The State `weight` holds a dict of 'weight' `(n_in, n_out)` and 'bias'
+    `(n_out,)`.
 
     >>> import jax.numpy as jnp, spikexla as sx
     >>> sx.Linear(3, 2, w_init=1.0)(jnp.ones((5, 3))).shape

@@ -30,8 +30,9 @@ class StartPotential:
 class COBANet(Module):
     """`n` neurons, 80% excitatory; each has 80 random targets; a constant drive of 20 mV.
 
-    Conductances of excitatory (+0.6, 5 ms, to 0 mV) and inhibitory (+6.7, 10 ms, to -80 mV) synapses
-    are in units of the leak. Fires at about 21 Hz. `update` makes one step and returns the spikes.
+    Conductances of excitatory (+0.6, 5 ms, to 0 mV) and inhibitory (+6.7, 10 ms, to -80 mV)
+    synapses are in units of the leak. Fires at about 21 Hz. `update` makes one step and returns
+    the spikes.
 
     >>> net = COBANet(4000, seed=1)
     """

@@ -38,8 +38,8 @@ class Neuron(Dynamics, abc.ABC):
     """A population with a membrane potential `V`; `update(x)` makes one step and returns spikes.
 
     A spike resets V at the start of the next step: by `V_th - V_reset` (`spk_reset='soft'`) or to
-    V_reset ('hard'), so V and `get_spike()` agree between steps. `spk_fun` is the step function with
-    a surrogate derivative, of `spikexla.surrogate` or one's own (then the pure-JAX step runs).
+    V_reset ('hard'), so V and `get_spike()` agree between steps. `spk_fun` is the step function
+    with a surrogate derivative, of `spikexla.surrogate` or one's own (then the pure-JAX step runs).
     """
 
     V: Any

@@ -28,7 +28,7 @@ class LIF(Neuron):
 
     State: `V`, `(*batch, *in_size)` in mV; a quantity if a potential was given as one.
 
-    Exponential Euler, exact for a current that is constant over the step (Rotter and Diesmann 1999).
+    Exponential Euler, exact for a current that is constant over the step (Rotter, Diesmann 1999).
 
     Errors: ValueError for `tau <= 0`, `V_th <= V_reset`, NaN, no neurons, an unknown `spk_reset`;
     TypeError for a unit of another dimension.
@@ -70,9 +70,9 @@ class LIF(Neuron):
         V_th, V_reset = self._number("V_th"), self._number("V_reset")
         if not has_tracer((V_th, V_reset)) and not np.all(np.asarray(V_th) > np.asarray(V_reset)):
             raise ValueError(
-                f"{self._called('V_th')} is {np.min(V_th)} mV and V_reset {np.max(V_reset)} mV; the "
-                "threshold must be above the reset potential (by default V_rest). Raise V_th or "
-                "lower V_reset"
+                f"{self._called('V_th')} is {np.min(V_th)} mV and V_reset {np.max(V_reset)} mV; "
+                "the threshold must be above the reset potential (by default V_rest). Raise V_th "
+                "or lower V_reset"
             )
 
     # -- states -------------------------------------------------------------------------------

@@ -29,9 +29,9 @@ class LIFRef(LIF):
 
     >>> import spikexla as sx
     >>> sx.environ.set(dt=0.1)
-    >>> neuron = sx.LIFRef(1, tau_ref=0.3)
-    >>> [int(neuron(1000.0)[0]) for _ in range(5)]
-    [1, 1, 1, 1, 1]
+    >>> neuron = sx.LIFRef(1, tau_ref=0.3, spk_reset="hard")
+    >>> [int(neuron(100.0)[0]) for _ in range(7)]
+    [1, 0, 0, 1, 0, 0, 1]
     """
 
     def __init__(

@@ -16,10 +16,10 @@ class AlignPostProj(Projection):
     """Spikes, weighed by `comm`, jump into the synapse `syn`; `out` turns its g into a current.
 
     syn and out are either both describers (`Expon.desc(...)`, `COBA.desc(...)`) or both modules.
-    With describers, projections onto the same `post` with equal (syn, out, label) share one synapse,
-    which is advanced at the beginning of `post`'s step: g decays, then the projections called in this
-    step add to it, in the order of their calls. With modules, the synapse is advanced when the
-    projection is called.
+    With describers, projections onto the same `post` with equal (syn, out, label) share one
+    synapse, which is advanced at the beginning of `post`'s step: g decays, then the projections
+    called in this step add to it, in the order of their calls. With modules, the synapse is
+    advanced when the projection is called.
 
     Errors: TypeError for what is no synapse, output or population, or a unit that does not fit;
     ValueError for sizes that differ.
@@ -100,6 +100,6 @@ def _check_kinds(syn: Any, out: Any) -> None:
             raise TypeError(f"AlignPostProj: {what} is {given!r}; give for example {example}")
     if isinstance(syn, Describer) is not isinstance(out, Describer):
         raise TypeError(
-            "AlignPostProj: syn and out must be both describers (`.desc(...)`) or both modules, got "
-            f"{syn!r} and {out!r}"
+            "AlignPostProj: syn and out must be both describers (`.desc(...)`) or both modules, "
+            f"got {syn!r} and {out!r}"
         )

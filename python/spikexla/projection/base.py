@@ -33,7 +33,9 @@ class Projection(Module):
             if not callable(module):
                 raise TypeError(f"{kind}: {what} is {module!r}, which cannot be called with spikes")
         if not isinstance(post, Dynamics):
-            raise TypeError(f"{kind}: post is {post!r}; give a population of neurons, such as LIF(100)")
+            raise TypeError(
+                f"{kind}: post is {post!r}; give a population of neurons, such as LIF(100)"
+            )
         out_size = getattr(comm, "out_size", None)
         if out_size is not None and out_size != post.in_size:
             raise ValueError(
@@ -53,7 +55,7 @@ class Projection(Module):
         return getattr(self.comm, "unit", None)
 
     def _weighed(self, args: tuple) -> Any:
-        """The input after `modules` and `comm`, not multiplied yet where `comm` can add in place."""
+        """The input after `modules` and `comm`; deferred where `comm` can add in place."""
         for module in self.modules:
             args = (module(*args),)
         if len(args) == 1 and hasattr(self.comm, "accumulate"):

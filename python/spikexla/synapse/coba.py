@@ -22,7 +22,7 @@ class COBA(SynOut):
     def __init__(self, E: Any = 0.0, name: str | None = None) -> None:
         super().__init__(name)
         self.E = E
-        self.E_mantissa  # refuses a wrong dimension here
+        mantissa(getattr(E, "value", E), "mV", what="COBA.E")
 
     @property
     def E_mantissa(self) -> Any:
