@@ -56,7 +56,7 @@ def _size(text: str) -> int:
         value = float(text.replace("_", "").replace(",", ""))
     except ValueError:
         value = 0.0
-    if value < 1 or value != int(value):
+    if not (1 <= value < 2**31 and value.is_integer()):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of neurons, such as 1000 or 1e6")
     return int(value)
 

@@ -99,7 +99,7 @@ def _row(n: int, malloc: str, found: dict[str, Any], goal: float) -> Row:
     return Row(
         case=f"T={STEPS} B={BATCH} N={n}{malloc}",
         samples=found["samples"],
-        # The input is read twice, spikes are written and their cotangent read, the gradient written.
+        # Input read twice, spikes written, their cotangent read, the gradient written.
         moved=5 * 4 * STEPS * BATCH * n,
         counts=found["spikes"],
         goal=goal,

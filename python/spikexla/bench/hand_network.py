@@ -43,14 +43,14 @@ class Carry(NamedTuple):
 
 
 def targets(excitatory: jax.Array, inhibitory: jax.Array, n: int) -> jax.Array:
-    """All rows in one array: targets of inhibition are moved up by `n`, so one scatter does both."""
+    """All rows in one array: targets of inhibition are moved up by `n`: one scatter does both."""
     return sparse.with_spare_row(jnp.concatenate([excitatory, inhibitory + n]), 2 * n)
 
 
 def start(V: jax.Array) -> Carry:
-    """The state at time 0."""
-    zero, none = jnp.zeros_like(V), jnp.zeros(V.shape, jnp.int32)
-    return Carry(V, none, zero, zero, jnp.zeros(V.shape, bool), none)
+    """The state at time 0. A neuron that starts above threshold delivers a spike, not counted."""
+    zero, none, fired = jnp.zeros_like(V), jnp.zeros(V.shape, jnp.int32), V >= V_TH
+    return Carry(jnp.where(fired, V_RESET, V), none, zero, zero, fired, none)
 
 
 def runner(model: Model, steps: int) -> Callable[[jax.Array, Carry], Carry]:
@@ -75,7 +75,7 @@ def _step(model: Model, rows: jax.Array, c: Carry) -> Carry:
     else:
         goal, decay = f(model.rest) + g_e + g_i, f(np.exp(-DT / TAU))
     V = jnp.where(c.held > 0, c.V, goal + (c.V - goal) * decay)
-    fired = V >= f(V_TH)
+    fired = V >= V_TH
     return Carry(
         V=jnp.where(fired, f(V_RESET), V),
         held=jnp.where(fired, HOLD, jnp.maximum(c.held - 1, 0)),

@@ -1,6 +1,6 @@
-"""COBA and CUBA networks at three sizes: seconds per second of biology, against a hand-written scan.
+"""COBA and CUBA networks: wall seconds per second of biology, beside a hand-written scan.
 
-Every competitor runs the same targets from the same initial potentials. Two checks stand on each row:
+Every competitor runs the same targets from the same initial potentials. A row has two checks:
 
 - over the first 20 ms the numbers of spikes are equal up to float32 threshold noise: they differ by
   at most 2 spikes or 0.1 %, whichever is more. The competitors round differently, so a potential

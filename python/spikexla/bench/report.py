@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from . import machine
 from .timing import Sample
 
 NATIVE = "native"
+UNITS = ((1e6, "us"), (1e3, "ms"), (1.0, "s"))
 LEGEND = (
     "Times are medians (min-max) of interleaved runs. ratio: fastest pure JAX / native. GB/s: the "
-    "least traffic over the\nnative time; (copy): what copying as many bytes reaches on all cores here."
+    "least traffic\nover the native time; (copy): what copying as many bytes reaches on all cores."
 )
 
 
@@ -59,16 +60,7 @@ class Row:
         speed = self.bandwidth
         return {
             "case": self.case,
-            "seconds": {
-                name: {
-                    "runs": s.runs,
-                    "calls": s.calls,
-                    "min": s.min,
-                    "median": s.median,
-                    "max": s.max,
-                }
-                for name, s in self.samples.items()
-            },
+            "seconds": {name: asdict(sample) for name, sample in self.samples.items()},
             "ratio": self.ratio,
             "rival": self.rival,
             "goal": self.goal,
@@ -82,7 +74,7 @@ class Row:
 
 
 def disagreement(what: str, counts: Mapping[str, float], *, within: float = 0.0) -> str | None:
-    """What to put into `Row.error`: None if all counts lie within this relative distance of the first.
+    """For `Row.error`: None if all counts lie within this relative distance of the first.
 
     Zero counts are a disagreement too: a benchmark in which nothing happens measures nothing.
     """
@@ -142,10 +134,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 def _duration(sample: Sample | None) -> str:
     if sample is None:
         return "-"
-    scale, unit = next(
-        (s, u)
-        for s, u in ((1e6, "us"), (1e3, "ms"), (1.0, "s"))
-        if sample.median * s < 1e3 or s == 1
-    )
+    fits = ((s, u) for s, u in UNITS if sample.median * s < 1e3)
+    scale, unit = next(fits, UNITS[-1])
     low, mid, high = (x * scale for x in (sample.min, sample.median, sample.max))
     return f"{mid:.3g} {unit} ({low:.3g}-{high:.3g})"

@@ -18,7 +18,7 @@ def with_spare_row(indices: jax.Array, n_post: int) -> jax.Array:
 
 
 def chunk_size(n: int) -> int:
-    """Sources a turn: about half the spikes of a step at 20 Hz, which measured best from 4k to 400k."""
+    """Sources a turn: about the spikes of half a step at 20 Hz: the best from 4k to 400k."""
     return max(16, min(4096, 1 << (n // 1250).bit_length()))
 
 
