@@ -44,14 +44,18 @@ struct Place {
   }
 
   template <class T>
-  __device__ T* seek(const Operand<T>& o) const {
+  __device__ int64_t offset(const Operand<T>& o) const {
     int64_t offset = 0;
 #pragma unroll
     for (int k = 0; k < kMaxRank; ++k) {
       if (k >= rank) break;
       offset += at[k] * o.strides[k];
     }
-    return o.data + offset;
+    return offset;
+  }
+  template <class T>
+  __device__ T* seek(const Operand<T>& o) const {
+    return o.data + offset(o);
   }
 };
 

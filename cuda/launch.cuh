@@ -56,8 +56,14 @@ cudaError_t launch(cudaStream_t stream, int64_t blocks, int threads, size_t shar
   if (blocks == 0) return cudaSuccess;
   if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
   if (const cudaError_t error = load<kKernel>()) return error;
-  kKernel<<<unsigned(blocks), threads, shared, stream>>>(args...);
-  return cudaGetLastError();
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(unsigned(blocks));
+  config.blockDim = dim3(unsigned(threads));
+  config.dynamicSmemBytes = shared;
+  config.stream = stream;
+  const cudaError_t launched = cudaLaunchKernelEx(&config, kKernel, args...);
+  const cudaError_t last = cudaGetLastError();  // also forgets it: the next call starts clean
+  return launched ? launched : last;
 }
 
 }  // namespace cuda
