@@ -701,3 +701,43 @@ def test_vmap_says_what_is_wrong():
         vmap(lambda x: x)(1.0)
     with pytest.raises(TypeError, match="must hold States"):
         vmap(lambda x: x, in_states=3)
+
+
+# -- devices and memory -----------------------------------------------------------------------
+
+
+def test_sharded_states_stay_sharded():
+    mesh = jax.make_mesh((2,), ("n",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("n"))
+    state = State(jax.device_put(jnp.zeros(4), sharding))
+    for donate in (False, True):
+        step = jit(lambda x: setattr(state, "value", state.value + x), donate_states=donate)
+        for _ in range(3):
+            step(1.0)
+            assert state.value.sharding.is_equivalent_to(sharding, 1)
+    np.testing.assert_array_equal(state.value, np.full(4, 6.0))
+
+
+def test_a_long_run_holds_no_memory():
+    cell = Cell(1000)
+    step = jit(lambda x: cell(x))
+    x = jnp.ones(1000)
+    step(x), step(x)
+    before = len(jax.live_arrays())
+    for _ in range(50):
+        step(x)
+        for_loop(lambda x: cell(x), x[None])
+        grad(lambda: cell(x).sum(), cell.w)()
+    gc.collect()
+    assert len(jax.live_arrays()) <= before + 10
+
+
+def test_a_forgotten_function_is_freed():
+    def used():
+        cell = Cell()
+        jit(lambda x: cell(x))(1.0)
+        return weakref.ref(cell)
+
+    reference = used()
+    gc.collect()
+    assert reference() is None

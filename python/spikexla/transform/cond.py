@@ -24,7 +24,7 @@ def cond(pred: Any, true_fun: Callable, false_fun: Callable, *operands: Any) -> 
     """`true_fun(*operands)` where `pred` is not zero, else `false_fun(*operands)`.
 
     >>> cond(True, lambda x: x + 1, lambda x: x - 1, 1.0)
-    Array(2., dtype=float32, weak_type=True)
+    Array(2., dtype=float32)
     """
     if jnp.shape(pred) != ():
         raise TypeError(
@@ -38,7 +38,7 @@ def switch(index: Any, branches: Sequence[Callable], *operands: Any) -> Any:
     """Calls `branches[index](*operands)`; an index out of range is clamped.
 
     >>> switch(2, [lambda: 0, lambda: 10, lambda: 20])
-    Array(20, dtype=int32, weak_type=True)
+    Array(20, dtype=int32)
     """
     if not branches:
         raise ValueError("switch needs at least one branch")
