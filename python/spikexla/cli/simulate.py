@@ -56,6 +56,7 @@ class _Run(NamedTuple):
 
     report: dict[str, Any]
     populations: dict[str, tuple[Any, Any, int]]  # name: (times in ms, ids, number of neurons)
+    path: str  # how `network.simulate` ran it
 
 
 def run(options: Any) -> int:
@@ -78,7 +79,7 @@ def run(options: Any) -> int:
     if options.json:
         print(json.dumps(done.report))
     else:
-        _show(done.report, options.out)
+        _show(done, options.out)
     return 0
 
 
@@ -113,7 +114,7 @@ def _simulate(options: Any) -> _Run:
         "threads": threads_in_use(),
         "peak_rss_mb": round(peak_memory_mb(), 1),  # before anything is drawn
     }
-    return _Run(report, populations)
+    return _Run(report, populations, result.path)
 
 
 def _populations(result: Any, net: Any) -> dict[str, tuple[Any, Any, int]]:
@@ -148,7 +149,8 @@ def _write(folder: Path, done: _Run, title: str) -> None:
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
 
 
-def _show(report: dict[str, Any], out: str | None) -> None:
+def _show(done: _Run, out: str | None) -> None:
+    report = done.report
     rates = ", ".join(f"{name} {rate:.2f} Hz" for name, rate in report["rates_hz"].items())
     rows = [
         ("neurons", f"{report['neurons']:,}"),
@@ -159,7 +161,7 @@ def _show(report: dict[str, Any], out: str | None) -> None:
         ("build", f"{report['build_s']:.2f} s"),
         ("compile", f"{report['compile_s']:.2f} s"),
         ("peak memory", f"{report['peak_rss_mb']:,.0f} MB"),
-        ("backend", f"{report['backend']}, threads: {report['threads']}"),
+        ("backend", f"{report['backend']} ({done.path}), threads: {report['threads']}"),
     ]
     if out is not None:
         rows.append(("written", f"{out}: spikes.h5, raster.png, report.json"))

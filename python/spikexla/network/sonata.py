@@ -68,7 +68,8 @@ def read_spikes(path: str | os.PathLike) -> dict[str, SpikeTrain]:
     with h5py.File(path, "r") as file:
         if "spikes" not in file:
             raise ValueError(f"{path} has no group /spikes; it is not a SONATA spike file.")
-        return {name: _read(path, name, group) for name, group in file["spikes"].items()}
+        spikes: Any = file["spikes"]
+        return {name: _read(path, name, group) for name, group in spikes.items()}
 
 
 def _sorted(name: str, times: Any, ids: Any) -> SpikeTrain:

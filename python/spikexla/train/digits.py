@@ -87,7 +87,8 @@ class DigitsNet(Module):
         drive = spikes @ self.W_in.value + self.b_in.value
         rest = Membrane(jnp.zeros((batch, drive.shape[-1]), drive.dtype))
         gain = 1 - jnp.exp(-1.0 / TAU)
-        lif = Params(rate=gain, R=1.0, V_rest=0.0, V_th=1.0, V_reset=0.0, scale=1.0)
+        zero, one = jnp.zeros(()), jnp.ones(())
+        lif = Params(rate=gain, R=one, V_rest=zero, V_th=one, V_reset=zero, scale=one)
         drive = Inputs(I=drive / gain, jump=jnp.zeros((1, 1, 1), drive.dtype))
         _, hidden = neuron_scan(LIF, rest, lif, drive, surrogate=SPIKE)
         # A leaky integrator is linear: its mean over time is a weighted sum of the spikes.
@@ -115,9 +116,10 @@ class Trainer(Module):
         """One step of training; returns the loss before it."""
         loss, grads = transform.value_and_grad(self.loss, self.params)(images, labels)
         values = jax.tree.map(lambda state: state.value, self.params)
+        changes: Any  # a StateDict, as `grads` is
         changes, self.memory.value = self.optimiser.update(grads, self.memory.value, values)
-        for name, value in optax.apply_updates(values, changes).items():
-            self.params[name].value = value
+        for state, change in zip(self.params.values(), changes.values(), strict=True):
+            state.value = state.value + change
         return loss
 
 
