@@ -215,3 +215,19 @@ def test_traced_row_starts_that_leave_memory_are_an_error_and_not_a_crash():
     for bad in ([0, 10**9, 3], [0, -7, 3], [0, 2, 10**9]):
         with pytest.raises(jax.errors.JaxRuntimeError, match="row of source"):
             run(jnp.asarray(bad, jnp.int32), jnp.ones(2)).block_until_ready()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_row_starts_may_have_64_bits(backend):
+    narrow, weights, spikes, init = problem("csr", "float32")
+    with jax.enable_x64(True):
+        wide = CSR(np.asarray(narrow.indptr, np.int64), narrow.indices, narrow.n_post)
+        assert wide.indptr.dtype == np.int64
+
+        def value_and_grads(conn):
+            def loss(w, s):
+                return (spike_matvec(conn, w, s, init=init, backend=backend) ** 2).sum()
+
+            return jax.jit(jax.value_and_grad(loss, (0, 1)))(weights, spikes)
+
+        jax.tree.map(np.testing.assert_array_equal, value_and_grads(wide), value_and_grads(narrow))
