@@ -15,6 +15,7 @@ const std::vector<spikexla::Kernel>& kernels() {
   static const std::vector<spikexla::Kernel> all = [] {
     std::vector<spikexla::Kernel> list;
     spikexla::add_neuron_kernels(list);
+    spikexla::add_reset_kernels(list);
     spikexla::add_spike_matvec_kernels(list);
     return list;
   }();
