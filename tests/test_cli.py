@@ -252,6 +252,26 @@ def test_durations(text, ms):
     assert options.duration(text) == pytest.approx(ms)
 
 
+@pytest.mark.parametrize("spikes", [0, 5000])
+def test_rasters_show_a_sample_of_large_populations(spikes, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: no figures")
+    from matplotlib.figure import Figure
+    from spikexla.viz import raster
+
+    draw = np.random.default_rng(0)
+    populations = {
+        name: (draw.uniform(0, 100, spikes), draw.integers(0, n, spikes), n)
+        for name, n in (("E", 80_000), ("I", 20_000))
+    }
+    axis = Figure().subplots()
+    assert raster._draw_raster(axis, populations, raster.MOST_NEURONS, 1.0) == 1000
+    shown = np.concatenate([dots.get_offsets() for dots in axis.collections])
+    assert len(shown) <= 2 * spikes / 50
+    assert ((shown[:, 1] >= 0) & (shown[:, 1] < 1000)).all()
+    raster.save_raster(tmp_path / "raster.png", populations, duration_ms=100.0)
+    assert (tmp_path / "raster.png").stat().st_size > 1000
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_digits_are_learned(backend, capsys):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed: no digits")

@@ -92,16 +92,28 @@ def _draw_rates(
     width = bin_ms or max(1.0, duration_ms / 400)
     bins = max(1, round(duration_ms / width))
     edges = np.linspace(0, duration_ms * (1 + 1e-9), bins + 1)
-    colours = _colours(populations)
+    colours, drawn = _colours(populations), []
     for name, (times, _, n) in populations.items():
         counts, _ = np.histogram(np.asarray(times), edges)
         rates = counts / max(n, 1) / (np.diff(edges) / 1e3)
         mean = len(times) / max(n, 1) / (duration_ms / 1e3)
         label = f"{name}: mean {mean:.1f} Hz"
+        drawn.append(rates)
         axis.stairs(rates, edges * scale, baseline=None, color=colours[name], label=label)
-    axis.set_ylim(bottom=0)
+    _fit_rates(axis, np.concatenate(drawn) if drawn else np.zeros(1))
     place = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.97), "borderaxespad": 0.0}
     axis.legend(**place, fontsize=8, frameon=False, ncols=len(populations))
+
+
+def _fit_rates(axis: Any, rates: np.ndarray) -> None:
+    """Limits the axis to what is usual; a short burst at the start is cut, and said in words."""
+    usual, peak = 1.5 * float(np.percentile(rates, 98)), float(rates.max())
+    if usual <= 0 or peak <= 2 * usual:
+        axis.set_ylim(bottom=0)
+        return
+    axis.set_ylim(0, usual)
+    note = f"cut at {usual:.0f} Hz; highest bin {peak:.0f} Hz"
+    axis.set_title(note, loc="left", fontsize=8, color="0.35", pad=3)
 
 
 def _colours(populations: Mapping) -> dict[str, str]:
