@@ -1,4 +1,4 @@
-"""LIF and LIFRef against closed forms, in both backends, with units, batches, gradients and errors."""
+"""LIF and LIFRef against closed forms, with units, batches, gradients and errors."""
 
 import math
 import pickle
@@ -24,15 +24,16 @@ def heaviside(x):
     return float(x >= 0)
 
 
-def closed_form(inputs, reset, dt, tau_ref=None, V_rest=-60.0, V_reset=-65.0, V_th=-50.0, tau=10.0):
-    """(spikes, V) of one neuron, one addition at a time; refractory by the clock, not by a count."""
+def closed_form(inputs, reset, dt, tau_ref=None):
+    """(spikes, V) of one neuron, one addition at a time; refractory by the clock, not a count."""
+    V_rest, V_reset, V_th, tau = -60.0, -65.0, -50.0, 10.0
     V, last, spikes, path = V_rest, -1e7, [], []
     for n, current in enumerate(inputs):
         V = V - ((V_th if reset == "soft" else V) - V_reset) * heaviside(V - V_th)
         held = tau_ref is not None and (n * dt - last) < tau_ref - 1e-9
         if not held:
             V = V + (1 - math.exp(-dt / tau)) * (V_rest - V + current)
-        if V >= V_th:
+        if V_th <= V:
             last = n * dt
         spikes.append(heaviside(V - V_th))
         path.append(V)
@@ -186,7 +187,8 @@ def test_a_changed_parameter_counts_at_the_next_call(backend, dt):
 def test_gradients_reach_learned_parameters(backend):
     sx.environ.set(dt=0.1, precision=64)
     tau, V_th = sx.ParamState(jnp.asarray(8.0)), sx.ParamState(jnp.asarray([1.0, 1.5]))
-    neuron = sx.LIF(2, tau=tau, V_th=V_th)
+    narrow = sx.surrogate.ReluGrad(width=1e-3)  # nothing here comes near a spike
+    neuron = sx.LIF(2, tau=tau, V_th=V_th, spk_fun=narrow)
     assert list(neuron.states(sx.ParamState)) == ["V_th", "tau"]
 
     def loss():
@@ -281,9 +283,7 @@ def test_units_change_nothing_but_the_units(backend, dt):
     assert not plain.carries_unit
     inputs = jnp.linspace(0.0, 30.0, 200)
     spikes, V = run(plain, inputs)
-    same, V_mV = sx.transform.for_loop(
-        lambda x: (with_units(x * u.mA), with_units.V.value), inputs
-    )
+    same, V_mV = sx.transform.for_loop(lambda x: (with_units(x * u.mA), with_units.V.value), inputs)
     assert spikes.sum() > 0
     np.testing.assert_array_equal(spikes, same)
     np.testing.assert_array_equal(V, V_mV.to_decimal(u.mV))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..units import mantissa
+from ..units import is_quantity, mantissa
 from .base import SynOut, plain, unit_name
 
 VOLT = 1000.0  # mV
@@ -24,9 +24,11 @@ class CUBA(SynOut):
 
     def __init__(self, scale: Any = None, name: str | None = None) -> None:
         super().__init__(name)
+        if hasattr(scale, "has_same_dim") and not is_quantity(scale):
+            scale = 1.0 * scale  # a bare unit, such as brainunit.volt
         self.scale = scale
         self._in_siemens = False
-        mantissa(scale, "mV", what="CUBA.scale")
+        mantissa(getattr(scale, "value", scale), "mV", what="CUBA.scale")
 
     def expect_unit(self, name: str | None) -> None:
         """Says once which unit conductances will have: 'S', 'mA', 'mV', '1' or None."""
