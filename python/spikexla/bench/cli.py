@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 SUITES = ("step", "scan", "grad", "reset", "matvec", "network")
+BUSY = 1.0  # load average from which figures are worth little: one core is taken
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
         f"{about['cpu']}, {about['cores']} cores, {about['simd']}; {about['device']}; "
         f"jax {about['versions']['jax']}, Python {about['python']}; load {about['load_average']}"
     )
+    if (about["load_average"] or 0) > BUSY:
+        print(f"Other work runs on this machine (load {about['load_average']}): rely on no figure.")
     rows = []
     for row in suite.rows(sizes, plan):
         print(f"  measured {row.case}", file=sys.stderr, flush=True)

@@ -24,8 +24,9 @@ class Row:
     """One case: the native kernels and their pure JAX competitors on the same inputs.
 
     `moved` is the least number of bytes that one call must read and write, `counts` what each
-    competitor counted (spikes, as a rule), `goal` the ratio this case is held to, and `error` says
-    in which way the competitors did not do the same work.
+    competitor counted (spikes, as a rule). The case is held to the ratio `goal` or to `limit`
+    seconds. `floor` names a sample that is no competitor: what the hardware allows. `error` says in
+    which way the competitors did not do the same work.
     """
 
     case: str
@@ -33,13 +34,16 @@ class Row:
     moved: int | None = None
     counts: Mapping[str, float] = field(default_factory=dict)
     goal: float | None = None
+    limit: float | None = None
+    floor: str | None = None
     error: str | None = None
     note: str = ""
 
     @property
     def rival(self) -> str | None:
         """The fastest competitor, which the ratio is against."""
-        others = {name: s.median for name, s in self.samples.items() if name != NATIVE}
+        apart = (NATIVE, self.floor)
+        others = {name: s.median for name, s in self.samples.items() if name not in apart}
         return min(others, key=others.__getitem__) if others else None
 
     @property
@@ -64,6 +68,8 @@ class Row:
             "ratio": self.ratio,
             "rival": self.rival,
             "goal": self.goal,
+            "limit_s": self.limit,
+            "floor": self.floor,
             "bytes_moved": self.moved,
             "bytes_per_s": speed and speed[0],
             "copy_bytes_per_s": speed and speed[1],
@@ -115,15 +121,24 @@ def _cells(row: Row, names: Iterable[str]) -> list[str]:
     speed, ratio = row.bandwidth, row.ratio
     copy = f" ({speed[1] / 1e9:.0f})" if speed and speed[1] else ""
     runs = {s.runs for s in row.samples.values()}
-    below = row.goal is not None and ratio is not None and ratio < row.goal
     return [
         row.case + (" ERROR" if row.error else ""),
         *(_duration(row.samples.get(name)) for name in names),
         f"{ratio:.2f}x" if ratio is not None else "-",
-        f"{row.goal:g}x{' MISSED' if below else ''}" if row.goal is not None else "-",
+        _goal(row),
         f"{speed[0] / 1e9:.3g}{copy}" if speed else "-",
         "/".join(str(n) for n in sorted(runs)),
     ]
+
+
+def _goal(row: Row) -> str:
+    if row.limit is not None:
+        missed = NATIVE in row.samples and row.samples[NATIVE].median > row.limit
+        return f"{row.limit * 1e3:g} ms{' MISSED' if missed else ''}"
+    if row.goal is None:
+        return "-"
+    missed = row.ratio is not None and row.ratio < row.goal
+    return f"{row.goal:g}x{' MISSED' if missed else ''}"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
