@@ -2,8 +2,8 @@
 
 from . import environ as environ
 from . import init as init
-from . import nn as nn
 from . import network as network
+from . import nn as nn
 from . import ops as ops
 from . import random as random
 from . import surrogate as surrogate

@@ -22,7 +22,7 @@ Size = int | Sequence[int]
 def shape_of(size: Size, what: str) -> tuple[int, ...]:
     """`size` as a tuple of positive ints."""
     try:
-        sizes = size if isinstance(size, tuple | list) else (size,)
+        sizes: Any = size if isinstance(size, tuple | list) else (size,)
         shape = tuple(operator.index(n) for n in sizes)
     except TypeError:
         raise TypeError(
@@ -187,7 +187,7 @@ class Dynamics(Module):
     def _require(self, name: str, test: Callable[[Any], Any], rule: str) -> None:
         """ValueError unless `test` holds for every element; traced values are trusted."""
         number = self._number(name)
-        if isinstance(number, jax.core.Tracer):
+        if has_tracer(number):
             return
         number = np.asarray(number)
         wrong = number[~np.asarray(test(number))]
@@ -206,7 +206,7 @@ class Dynamics(Module):
         except ValueError as error:
             raise ValueError(f"{self._called(what)}: {error}") from None
         number = jnp.asarray(mantissa(value, unit, what=self._called(what)), environ.dftype())
-        if not isinstance(number, jax.core.Tracer) and bool(jnp.isnan(number).any()):
+        if not has_tracer(number) and bool(jnp.isnan(number).any()):
             raise ValueError(f"{self._called(what)} made NaN; initial values must be numbers")
         # A copy: the memory of a State may be given away, and the array may be the user's.
         return jnp.array(jnp.broadcast_to(number, (*lead, *self.varshape))), is_quantity(value)

@@ -1,5 +1,8 @@
-"""`spikexla.nn`: modules and what walks over them."""
+"""`spikexla.nn`: modules, what walks over them, and layers, by their names in brainstate.nn."""
 
+from .comm import EventFixedNumConn as EventFixedNumConn
+from .comm import EventFixedProb as EventFixedProb
+from .comm import Linear as Linear
 from .module import Module as Module
 from .module import Sequential as Sequential
 from .module import StateOverwriteWarning as StateOverwriteWarning

@@ -14,7 +14,7 @@ from ..connect import Connectivity
 from ..dynamics import Size, shape_of
 from ..module import Module
 from ..ops.spike_matvec import spike_matvec
-from ..state import ParamState, State
+from ..state import ParamState, State, has_tracer
 from ..synapse.base import plain, unit_name
 from ..units import attach
 
@@ -53,7 +53,7 @@ class EventComm(Module):
                 f"{kind}: the connectivity has shape {conn.shape}, but in_size and out_size have "
                 f"{wanted} elements. Are sources and targets exchanged?"
             )
-        self.conn = conn
+        self.conn: Any = conn
         self.weight = weight if isinstance(weight, State) else param_type(self._weight(weight))
 
     def _weight(self, weight: Any) -> Any:
@@ -64,7 +64,7 @@ class EventComm(Module):
             raise ValueError(f"{type(self).__name__}: weight: {error}") from None
         unit = unit_name(weight)
         number = jnp.asarray(plain(weight), environ.dftype())
-        if not isinstance(number, jax.core.Tracer) and bool(jnp.isnan(number).any()):
+        if not has_tracer(number) and bool(jnp.isnan(number).any()):
             raise ValueError(f"{type(self).__name__}: a weight is NaN; weights must be numbers")
         return number if unit is None else attach(number, unit)
 

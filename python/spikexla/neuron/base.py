@@ -15,7 +15,9 @@ from ..dynamics import Deferred, Dynamics, Size
 from ..module import Batch
 from ..ops.neuron_kernel import NeuronKernel, is_hard
 from ..ops.neuron_step import neuron_step
+from ..state import rely_on
 from ..synapse.base import SynOut
+from ..transform.staged import staged
 from ..units import attach, expect, is_quantity, mantissa
 
 
@@ -104,6 +106,17 @@ class Neuron(Dynamics, abc.ABC):
 
         Currents and jumps that were added, and projections onto these neurons, count as well.
         """
+        if x is None or (type(x) in (int, float) and x == 0):
+            x = None
+        if self._alone() and (x is None or self.carries_unit == is_quantity(x)):
+            return staged(_step_alone, self, (x,))
+        return self._step(x)
+
+    def _alone(self) -> bool:
+        """Whether a step depends on states and arguments only, so that its program can be kept."""
+        return not (self._current or self._delta or self._before)
+
+    def _step(self, x: Any) -> jax.Array:
         current, conductance = self._currents(x)
         kernel = self.kernel(conductance is not None)
         given = (current,) if conductance is None else (current, conductance)
@@ -123,10 +136,7 @@ class Neuron(Dynamics, abc.ABC):
     def _currents(self, x: Any) -> tuple[Any, Any]:
         """(current in mA, total conductance in S or None), both linear in V over the step."""
         what = f"the input current of {type(self).__name__}"
-        if x is None or (type(x) in (int, float) and x == 0):
-            current = 0.0
-        else:
-            current = self._plain(x, "mA", what)
+        current: Any = 0.0 if x is None else self._plain(x, "mA", what)
         conductance = None
         for inp in self._current.take():
             if isinstance(inp, SynOut):
@@ -177,6 +187,11 @@ class Neuron(Dynamics, abc.ABC):
     def reset_state(self, batch_size: Batch = None) -> None:
         """The same as `init_state`: the states keep their identity."""
         self.init_state(batch_size=batch_size)
+
+
+def _step_alone(neuron: Neuron, x: Any) -> jax.Array:
+    rely_on(neuron, "_version")
+    return neuron._step(x)
 
 
 def mantissa_as(V: Any, unit: Any) -> Any:

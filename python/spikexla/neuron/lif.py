@@ -40,6 +40,12 @@ class LIF(Neuron):
     ([0.0, 0.0, 0.0], (3,))
     """
 
+    R: Any
+    tau: Any
+    V_th: Any
+    V_rest: Any
+    V_reset: Any
+
     def __init__(
         self,
         in_size: Size,
@@ -102,7 +108,7 @@ class LIF(Neuron):
     def derived(self, dt: Any, conductance: bool) -> Any:
         return lif_step.Params(*self._constants(dt, conductance))
 
-    def _constants(self, dt: Any, conductance: bool) -> list[jax.Array]:
+    def _constants(self, dt: Any, conductance: bool) -> Any:
         tau, dt = self._number("tau"), mantissa(dt, "ms", what="dt")
         expm1 = np.expm1 if isinstance(tau, np.ndarray) else jnp.expm1
         rate = dt / tau if conductance else -expm1(-dt / tau)

@@ -34,6 +34,9 @@ class LIFRef(LIF):
     [1, 0, 0, 1, 0, 0, 1]
     """
 
+    tau_ref: Any
+    refractory: Any
+
     def __init__(
         self,
         in_size: Size,
@@ -48,14 +51,10 @@ class LIFRef(LIF):
         spk_reset: str = "soft",
         name: str | None = None,
     ) -> None:
-        self._tau_ref = tau_ref
         super().__init__(
             in_size, R, tau, V_th, V_reset, V_rest, V_initializer, spk_fun, spk_reset, name
         )
-
-    def _check(self) -> None:
-        self._set_parameter("tau_ref", self.__dict__.pop("_tau_ref"), "ms")
-        super()._check()
+        self._set_parameter("tau_ref", tau_ref, "ms")
         self._require("tau_ref", lambda x: x >= 0, "a refractory period is 0 or longer")
 
     def init_state(self, batch_size: Batch = None) -> None:
@@ -78,4 +77,4 @@ class LIFRef(LIF):
         xp = np if isinstance(tau_ref, np.ndarray) else jnp
         # Counted from the step of the spike; a rounding error of tau_ref / dt is not a step.
         hold = xp.maximum(xp.ceil(tau_ref / dt - 1e-6) - 1, 0)
-        return lif_step.RefParams(*constants, jnp.asarray(hold, constants[0].dtype))
+        return lif_step.RefParams(*[*constants, jnp.asarray(hold, constants[0].dtype)])

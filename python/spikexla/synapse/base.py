@@ -10,6 +10,7 @@ import numpy as np
 
 from ..dynamics import Dynamics
 from ..module import Module
+from ..state import has_tracer
 from ..units import is_quantity, mantissa, unit
 
 
@@ -42,7 +43,7 @@ def _spelled(value: Any) -> str:
         return f"{_spelled(value.mantissa)} {value.unit}"
     if isinstance(value, bool | int | float | str | tuple | type(None)):
         return repr(value)
-    if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
+    if isinstance(value, np.ndarray | jax.Array) and not has_tracer(value):
         array = np.asarray(value)
         return repr(array.item()) if array.ndim == 0 else f"{array.shape}{array.tolist()}"
     return f"{value!r} at {id(value)}"
