@@ -11,9 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-import spikexla
+import spikexla as sx
 
 CHECKOUT = Path(__file__).parents[1]
 PAGES = [
@@ -59,8 +62,9 @@ def test_the_readme_has_its_two_commands_on_one_line_each():
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.name)
-def test_an_example_runs_small(example, tmp_path):
-    env = {**os.environ, "SPIKEXLA_EXAMPLE_SMALL": "1", "MPLBACKEND": "Agg"}
+def test_an_example_runs(example, tmp_path):
+    package = str(Path(sx.__file__).parents[1])
+    env = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": package}
     done = subprocess.run(
         [sys.executable, str(example)], cwd=tmp_path, env=env, capture_output=True, text=True
     )
@@ -69,14 +73,18 @@ def test_an_example_runs_small(example, tmp_path):
 
 def modules():
     """All modules of the package but the compiled ones and the entry points that run when imported."""
-    for found in pkgutil.walk_packages(spikexla.__path__, "spikexla."):
+    for found in pkgutil.walk_packages(sx.__path__, "spikexla."):
         if not found.name.endswith("__main__") and not found.name.rsplit(".", 1)[1].startswith("_native"):
             yield found.name
 
 
 @pytest.mark.parametrize("name", sorted(modules()))
-def test_the_examples_in_docstrings_run(name, tmp_path, monkeypatch):
+def test_the_examples_in_docstrings_run(name, tmp_path, monkeypatch, dt):
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name)
-    result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    names = {"sx": sx, "jax": jax, "jnp": jnp, "np": np}  # what a reader is expected to have
+    names |= {"ParamState": sx.ParamState, "Linear": sx.Linear, "net": sx.Linear(3, 2)}
+    names = {k: v for k, v in names.items() if k not in vars(module)}
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    result = doctest.testmod(module, extraglobs=names, optionflags=flags)
     assert result.failed == 0

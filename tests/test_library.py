@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from cases import CASES
 
@@ -37,7 +38,7 @@ def test_a_model_without_a_kernel_runs_its_definition():
     unknown = case.kernel.__class__(
         "nowhere", case.kernel.step, case.kernel.State, case.kernel.Params, case.kernel.Inputs
     )
-    operands = case.draw(3, 4)
+    operands = case.draw(3, 4, dtype=np.float32)
     _, spikes = neuron_scan(unknown, *operands)
     _, want = neuron_scan(case.kernel, *operands, backend="xla")
     assert (spikes == want).all()
