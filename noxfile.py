@@ -54,8 +54,8 @@ def native(session: nox.Session) -> None:
     install(session, "cmake>=3.24", "ninja>=1.11", "jaxlib==0.10.2")
     build = "build/native-tests"
     session.run(
-        "cmake", "-S", ".", "-B", build, "-G", "Ninja", "-DSPIKEXLA_TESTS=ON", "-DSPIKEXLA_CUDA=OFF",
-        f"-DPython_EXECUTABLE={session_python(session)}",
+        "cmake", "-S", ".", "-B", build, "-G", "Ninja", "-DSPIKEXLA_TESTS=ON",
+        "-DSPIKEXLA_CUDA=OFF", f"-DPython_EXECUTABLE={session_python(session)}",
     )  # fmt: skip
     session.run("cmake", "--build", build)
     session.run("ctest", "--test-dir", build, "--output-on-failure", "-V")
@@ -63,7 +63,7 @@ def native(session: nox.Session) -> None:
 
 @nox.session
 def cuda(session: nox.Session) -> None:
-    """The CUDA kernels compile, for one architecture. A machine without nvcc says so and goes on."""
+    """The CUDA kernels compile, for one architecture; without nvcc this says so and goes on."""
     if not shutil.which("nvcc"):
         session.skip("no nvcc on PATH: the CUDA kernels were not compiled")
     install(session, "cmake>=3.24", "ninja>=1.11", "jaxlib==0.10.2", "nanobind>=2.9")
@@ -72,7 +72,8 @@ def cuda(session: nox.Session) -> None:
     build = "build/cuda"
     session.run(
         "cmake", "-S", ".", "-B", build, "-G", "Ninja", "-DSKBUILD=ON", "-DSPIKEXLA_CUDA=ON",
-        "-DSPIKEXLA_CUDA_ARCHS=90-real", f"-DPython_EXECUTABLE={python}", f"-Dnanobind_DIR={nanobind}",
+        "-DSPIKEXLA_CUDA_ARCHS=90-real", f"-DPython_EXECUTABLE={python}",
+        f"-Dnanobind_DIR={nanobind}",
     )  # fmt: skip
     session.run("cmake", "--build", build, "--target", "_native_cuda")
 
@@ -93,7 +94,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """A wheel, installed in a clean environment with the newest jax, passes the kernel tests there."""
+    """A wheel, installed in a clean environment with the newest jax, passes the tests there."""
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
     env = {"SPIKEXLA_CUDA": "OFF"}
     session.run("python", "-m", "pip", "wheel", "--no-deps", "-w", "dist", ".", env=env)

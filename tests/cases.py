@@ -1,6 +1,6 @@
-"""One `Case` per neuron model: its parameters, a drive that keeps clear of the threshold, a tolerance.
+"""One `Case` per neuron model: parameters, a drive clear of the threshold, a tolerance.
 
-A newcomer adds a model here once; test_neuron_kernels.py then holds its compiled kernel to every law.
+A newcomer adds a model here once; test_neuron_kernels.py then holds its kernel to every law.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from spikexla.neuron import lif_step
 from spikexla.ops.neuron_kernel import NeuronKernel
 from spikexla.ops.neuron_scan import reference_scan
@@ -40,9 +39,9 @@ def kicks(size: float) -> Draw:
 class Case:
     """A model and the numbers to test it with.
 
-    `margin` (mV) is the least distance of V from V_th on every step, so that a rounding error cannot
-    turn into a spike. `rtol` bounds float32 differences, relative to the largest value; `reason` says
-    why it is not smaller. float64 is always held to RTOL64.
+    `margin` (mV) is the least distance of V from V_th on every step, so that a rounding error
+    cannot turn into a spike. `rtol` bounds float32 differences, relative to the largest value;
+    `reason` says why it is not smaller. float64 is always held to RTOL64.
     """
 
     kernel: NeuronKernel
@@ -63,7 +62,9 @@ class Case:
         lanes = (lanes,) if isinstance(lanes, int) else tuple(lanes)
         rng = np.random.default_rng(seed)
         n = int(np.prod(lanes))
-        params = {name: self._param(rng, name, value, n, spread) for name, value in self.params.items()}
+        params = {
+            name: self._param(rng, name, value, n, spread) for name, value in self.params.items()
+        }
         if spread and "scale" in params:
             params["scale"] = 1 / (params["V_th"] - params["V_reset"])
         state = {name: np.empty(n) for name in self.state}
@@ -78,7 +79,9 @@ class Case:
             if not todo.any():
                 break
         else:
-            raise RuntimeError(f"{self}: no drive keeps a margin of {self.margin} mV to the threshold")
+            raise RuntimeError(
+                f"{self}: no drive keeps a margin of {self.margin} mV to the threshold"
+            )
         kernel = self.kernel
         cast = lambda x, *lead: jnp.asarray(x.reshape((*lead, *lanes)), dtype)  # noqa: E731
         return (
@@ -129,8 +132,8 @@ def _path(kernel, hard, state, params, inputs):
 
 
 _MEMBRANE = {"R": 1.2, "V_rest": -60.0, "V_th": -50.0, "V_reset": -62.0, "scale": 1 / 12}
-_LEAK = "V is a sum of terms of 60 mV: each float32 step rounds by 4e-6, and gradients multiply along a path"
-_DECAY = "as lif; besides, XLA's expm1 and ours differ by 2 ulp and (e^-z - r) / z cancels for small z"
+_LEAK = "V sums terms of 60 mV: a float32 step rounds by 4e-6, and gradients multiply on a path"
+_DECAY = "as lif; besides, XLA's expm1 and ours differ by 2 ulp, and (e^-z - r) / z cancels"
 _COUNT = {"V": between(-65, -51), "refractory": count(3)}
 
 CASES = [

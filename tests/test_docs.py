@@ -1,4 +1,4 @@
-"""Every fenced Python block of the README and of docs/ runs, every docstring's example, every example."""
+"""Fenced Python blocks of the README and of docs/ run, docstrings' examples, and examples/."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 import spikexla as sx
 
 CHECKOUT = Path(__file__).parents[1]
@@ -42,7 +41,11 @@ def test_the_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):
         exec(compile("\n" * line + code, str(page), "exec"), names)
 
 
-@pytest.mark.parametrize("page", sorted(CHECKOUT.glob("*.md")) + sorted((CHECKOUT / "docs").rglob("*.md")), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page",
+    sorted(CHECKOUT.glob("*.md")) + sorted((CHECKOUT / "docs").rglob("*.md")),
+    ids=lambda p: p.name,
+)
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
@@ -72,9 +75,11 @@ def test_an_example_runs(example, tmp_path):
 
 
 def modules():
-    """All modules of the package but the compiled ones and the entry points that run when imported."""
+    """All modules but the compiled ones and those that run when they are imported."""
     for found in pkgutil.walk_packages(sx.__path__, "spikexla."):
-        if not found.name.endswith("__main__") and not found.name.rsplit(".", 1)[1].startswith("_native"):
+        if not found.name.endswith("__main__") and not found.name.rsplit(".", 1)[1].startswith(
+            "_native"
+        ):
             yield found.name
 
 

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 import spikexla
 
 PACKAGE = Path(spikexla.__file__).parent
@@ -28,7 +27,7 @@ def name_of(path):
 
 
 def imports(path):
-    """Dotted names, inside the package, that a file imports; imports for type checkers are left out."""
+    """Dotted names, inside the package, that a file imports; not those for type checkers."""
     package = name_of(path) if path.name == "__init__.py" else name_of(path)[:-1]
     tree = ast.parse(path.read_text())
     skipped = {
@@ -82,13 +81,19 @@ def test_the_state_core_knows_no_model(path):
 
 
 def test_only_the_seam_names_jax_ffi():
-    named = {".".join(name_of(p)) for p in MODULES if re.search(r"jax\.ffi|ffi_call", p.read_text())}
+    named = {
+        ".".join(name_of(p)) for p in MODULES if re.search(r"jax\.ffi|ffi_call", p.read_text())
+    }
     assert named == {"ops.call", "ops.library"}
 
 
 def test_one_guarded_use_of_private_names_of_jax():
     """The tracer's hook has a fallback for a jax without it; nothing else may need one."""
-    private = [ids(path) for path in MODULES if re.search(r"^\s*(?:from|import) jax\._", path.read_text(), re.M)]
+    private = [
+        ids(path)
+        for path in MODULES
+        if re.search(r"^\s*(?:from|import) jax\._", path.read_text(), re.M)
+    ]
     assert private == ["transform.trace"]
 
 
@@ -133,8 +138,14 @@ def test_the_package_imports_light():
 
 
 def test_files_and_functions_stay_small():
-    large = [f"{ids(p)}: {n} lines" for p in MODULES if (n := len(p.read_text().splitlines())) > 400]
-    large += [f"{p}: {n} lines" for p in sources("csrc", "cuda") if (n := len(p.read_text().splitlines())) > 400]
+    large = [
+        f"{ids(p)}: {n} lines" for p in MODULES if (n := len(p.read_text().splitlines())) > 400
+    ]
+    large += [
+        f"{p}: {n} lines"
+        for p in sources("csrc", "cuda")
+        if (n := len(p.read_text().splitlines())) > 400
+    ]
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):

@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 from cases import CASES
-
 from spikexla.ops import library, neuron_scan
 
 
@@ -57,7 +56,9 @@ def test_a_runtime_as_new_as_the_library_is_taken(built, runtime):
     library.check_ffi_version(built, runtime)
 
 
-@pytest.mark.parametrize(("built", "runtime"), [((0, 4), (0, 3)), ((1, 0), (0, 9)), ((0, 3), (1, 0))])
+@pytest.mark.parametrize(
+    ("built", "runtime"), [((0, 4), (0, 3)), ((1, 0), (0, 9)), ((0, 3), (1, 0))]
+)
 def test_another_runtime_is_refused_with_both_ways_out(built, runtime):
     with pytest.raises(library.LibraryError, match=r"pip install -U jax.*rebuild") as error:
         library.check_ffi_version(built, runtime)

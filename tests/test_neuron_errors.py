@@ -1,4 +1,4 @@
-"""What a user reads when a neuron op is given what it cannot take; and the library's SIMD levels."""
+"""What a user reads when a neuron op is given what it cannot take; and the SIMD levels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES
-
 from spikexla.ops import neuron_scan, neuron_step
 from spikexla.ops.library import native
 
@@ -46,8 +45,8 @@ def test_shapes_that_do_not_fit_are_listed(backend):
         neuron_scan(CASE.kernel, CASE.kernel.State(state.V[:4]), params, inputs, backend=backend)
     with pytest.raises(ValueError, match="no input has a time axis"):
         neuron_scan(CASE.kernel, state, params, CASE.kernel.Inputs(1.0, 0.0), backend=backend)
+    bad = inputs._replace(jump=inputs.jump[:3])
     with pytest.raises(ValueError, match="disagree on the number of steps"):
-        bad = inputs._replace(jump=inputs.jump[:3])
         neuron_scan(CASE.kernel, state, params, bad, backend=backend)
 
 

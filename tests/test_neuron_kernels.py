@@ -1,4 +1,4 @@
-"""Every compiled neuron kernel does what its reference does: values, gradients, batching, cutting."""
+"""Every compiled neuron kernel does what its reference does: values, gradients, batching, cuts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from cases import CASES, RTOL64
 from jax.sharding import Mesh, PartitionSpec
-
 from spikexla import surrogate as surrogates
 from spikexla.ops import kernels, neuron_scan, neuron_step
 from spikexla.ops.library import native
@@ -270,7 +269,9 @@ def test_an_empty_run_passes_state_and_gradient_through(case):
     last, spikes = neuron_scan(case.kernel, state, params, inputs, backend="native")
     assert spikes.shape == (0, 5)
     assert_same(last, state)
-    slope = jax.grad(lambda s: neuron_scan(case.kernel, s, params, inputs, backend="native")[0].V.sum())
+    slope = jax.grad(
+        lambda s: neuron_scan(case.kernel, s, params, inputs, backend="native")[0].V.sum()
+    )
     np.testing.assert_array_equal(slope(state).V, np.ones(5))
 
 
@@ -309,7 +310,10 @@ def sharded(case, backend):
         return jax.lax.psum(spikes.sum() + jnp.sin(last.V / 10).sum(), "d"), last, spikes
 
     return jax.shard_map(
-        part, mesh=mesh, in_specs=(lanes, PartitionSpec(), time), out_specs=(PartitionSpec(), lanes, time)
+        part,
+        mesh=mesh,
+        in_specs=(lanes, PartitionSpec(), time),
+        out_specs=(PartitionSpec(), lanes, time),
     )
 
 
@@ -354,7 +358,7 @@ def test_the_number_of_threads_changes_no_bit(case):
 
 
 def test_an_unwanted_gradient_costs_no_memory():
-    """A gradient in the state alone asks the kernel for no (time, lanes) array of input gradients."""
+    """A gradient in the state alone asks the kernel for no (time, lanes) array of others."""
     case = CASES[0]
     state, params, inputs = case.draw(64, 50, dtype=np.float32)
     grad = jax.grad(lambda s: loss(case, "native")(s, params, inputs))

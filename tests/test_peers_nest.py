@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-
 import spikexla as sx
 
 N, SECONDS = 4000, 1.0
