@@ -33,7 +33,7 @@ struct ExpConstants<float> {
   static constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   static constexpr float kHi = 0.693359375f, kLo = -2.12194440e-4f;
   static constexpr float kMin = -87.0f, kMax = 88.0f;
-  static constexpr int kMantissa = 23, kTerms = 7;
+  static constexpr int kMantissa = 23, kTerms = 7, kShortTerms = 9;
   static constexpr Int kOne = 127;
 };
 
@@ -43,18 +43,18 @@ struct ExpConstants<double> {
   static constexpr double kMagic = 6755399441055744.0;  // 1.5 * 2^52
   static constexpr double kHi = 6.93145751953125e-1, kLo = 1.42860682030941723212e-6;
   static constexpr double kMin = -708.0, kMax = 709.0;
-  static constexpr int kMantissa = 52, kTerms = 13;
+  static constexpr int kMantissa = 52, kTerms = 13, kShortTerms = 17;
   static constexpr Int kOne = 1023;
 };
 
 // (e^f - 1) / f by its Taylor series,  as 1 + f/2 (1 + f/3 (...)): one constant a term, no table.
-template <class T>
+template <int kTerms, class T>
 SPIKEXLA_HD T expm1_series(T f) {
   T sum = T(1);
 #ifndef __CUDACC__
-#pragma GCC unroll 16
+#pragma GCC unroll 20
 #endif
-  for (int k = ExpConstants<T>::kTerms; k > 1; --k) sum = T(1) + f * (T(1) / T(k)) * sum;
+  for (int k = kTerms; k > 1; --k) sum = T(1) + f * (T(1) / T(k)) * sum;
   return sum;
 }
 
@@ -74,7 +74,7 @@ SPIKEXLA_HD ExpParts<T> exp_parts(T x) {
   const T n = shifted - C::kMagic;
   const T f = (x - n * C::kHi) - n * C::kLo;
   const Int exponent = bits<Int>(shifted) - bits<Int>(T(C::kMagic)) + C::kOne;
-  return {bits<T>(Int(exponent) << C::kMantissa), f * expm1_series(f)};
+  return {bits<T>(Int(exponent) << C::kMantissa), f * expm1_series<C::kTerms>(f)};
 }
 
 template <class T>
@@ -89,16 +89,16 @@ SPIKEXLA_HD T expm1(T x) {
   return (e.scale - T(1)) + e.scale * e.rest;
 }
 
-// Whether e^-z needs no range reduction: decay_ratio is then its series alone. Well inside ln 2 / 2.
+// Whether decay_ratio is its series alone. dt times the total conductance over C is rarely more.
 template <class T>
 SPIKEXLA_HD bool is_short(T z) {
-  return (z < T(0) ? -z : z) < T(0.34);
+  return (z < T(0) ? -z : z) < T(0.7);
 }
 
 // (1 - e^-z) / z, which is 1 at z = 0. With kShort the caller knows that z is short: same bits, less work.
 template <bool kShort = false, class T>
 SPIKEXLA_HD T decay_ratio(T z) {
-  const T series = expm1_series(-z);
+  const T series = expm1_series<ExpConstants<T>::kShortTerms>(-z);
   if constexpr (kShort) return series;
   const ExpParts<T> e = exp_parts(-z);
   const T ratio = ((T(1) - e.scale) - e.scale * e.rest) / z;

@@ -6,6 +6,7 @@
 #include "connect_module.h"
 #include "cpu/dispatch.h"
 #include "kernel_rows.h"
+#include "raster_module.h"
 #include "xla/ffi/api/c_api.h"
 
 namespace nb = nanobind;
@@ -22,11 +23,13 @@ NB_MODULE(_native, m) {
   m.def("set_thread_limit", &spikexla::abi::set_thread_limit, nb::arg("threads"));
   m.def("thread_limit", &spikexla::abi::thread_limit);
   add_builders(m);
+  add_raster(m);
   m.def("kernels", [] {
     std::vector<spikexla::Kernel> kernels;
     spikexla::add_neuron_kernels(kernels);
     spikexla::add_spike_matvec_kernels(kernels);
     spikexla::add_network_kernels(kernels);
+    spikexla::add_reset_kernels(kernels);
     return spikexla::kernel_rows(kernels);
   });
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -162,8 +163,8 @@ class Module:
         for _, state in self._members():
             reset = getattr(state, "reset", None)
             if isinstance(state, State) and reset is not None:
-                takes_batch = "batch_size" in inspect.signature(reset).parameters
-                reset(batch_size=batch_size) if takes_batch else reset()
+                known, _ = _parameters(getattr(reset, "__func__", reset))
+                reset(batch_size=batch_size) if "batch_size" in known else reset()
 
     # -- looking ------------------------------------------------------------------------------
 
@@ -247,8 +248,7 @@ def _call_all(target: Module, method: str, args: tuple, kwargs: dict, exclude: A
 def _call_with_batch(module: Module, method: str, args: tuple, kwargs: dict) -> None:
     """Calls the method, leaving `batch_size=None` away where the method does not know it."""
     bound = getattr(module, method)
-    parameters = inspect.signature(bound).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    parameters, takes_any = _parameters(getattr(bound, "__func__", bound))
     if "batch_size" in kwargs and "batch_size" not in parameters and not takes_any:
         kwargs = dict(kwargs)
         if kwargs.pop("batch_size") is not None:
@@ -257,6 +257,13 @@ def _call_with_batch(module: Module, method: str, args: tuple, kwargs: dict) -> 
                 f"have no batch dimension. Declare `def {method}(self, batch_size=None)`."
             )
     bound(*args, **kwargs)
+
+
+@functools.lru_cache(maxsize=1024)
+def _parameters(function: Callable) -> tuple[frozenset[str], bool]:
+    """The names that a function takes, and whether it takes any keyword; slow to find out."""
+    parameters = inspect.signature(function).parameters
+    return frozenset(parameters), any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _members(value: Any, path: PathKey, seen: set[int]) -> Iterator[tuple[PathKey, Any]]:

@@ -269,19 +269,20 @@ class ShortTermState(State):
     >>> voltage = ShortTermState(jnp.full(100, -65.0))
     """
 
-    __slots__ = ("_start",)
+    __slots__ = ("_batched", "_start")
 
     def __init__(self, value: Any, name: str | None = None, *, tag: Any = None) -> None:
         super().__init__(value, name, tag=tag)
         # A list of its own: arrays in the State's list may be given away (donated).
         raw = self._raw if self._tree is LEAF else list(self._raw)
         self._start = None if has_tracer(raw) else (raw, self._tree)
+        self._batched: tuple[tuple[int, ...], Any] = (), None
 
     def adopt(self, other: State) -> None:
         start = getattr(other, "_start", None)
         super().adopt(other)
         if start is not None:
-            self._start = start
+            self._start, self._batched = start, ((), None)
 
     def reset(self, batch_size: int | tuple[int, ...] | None = None) -> None:
         """Goes back to the value at construction, repeated along leading batch dimensions."""
@@ -293,10 +294,19 @@ class ShortTermState(State):
         raw, tree = self._start
         if batch_size is not None:
             lead = (batch_size,) if isinstance(batch_size, int) else tuple(batch_size)
-            raw = jax.tree.map(
+            raw = self._repeated(lead, raw)
+        self.value = raw if tree is LEAF else tree.unflatten(raw)
+
+    def _repeated(self, lead: tuple[int, ...], raw: Any) -> Any:
+        """The start with batch dimensions. Arrays do not change, so trials can share one."""
+        if self._batched[0] != lead or self._batched[1] is None:
+            wide = jax.tree.map(
                 lambda x: jax.numpy.broadcast_to(x, (*lead, *jax.numpy.shape(x))), raw
             )
-        self.value = raw if tree is LEAF else tree.unflatten(raw)
+            if has_tracer(wide):
+                return wide
+            self._batched = lead, wide
+        return self._batched[1]
 
     def __getstate__(self) -> dict[str, Any]:
         start = None
@@ -309,10 +319,11 @@ class ShortTermState(State):
         super().__setstate__(saved)
         start = saved["start"]
         self._start = None if start is None else take_apart(jax.tree.map(_from_host, start))
+        self._batched = (), None
 
     def __deepcopy__(self, memo: dict) -> State:
         twin = super().__deepcopy__(memo)
-        object.__setattr__(twin, "_start", self._start)
+        twin._start, twin._batched = self._start, ((), None)
         return twin
 
 

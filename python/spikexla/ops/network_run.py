@@ -1,4 +1,4 @@
-"""Many steps of a whole network in one call: populations, exponential synapses, sparse projections."""
+"""Many steps of a whole network in one call: populations, synapses, sparse projections."""
 
 from __future__ import annotations
 
@@ -215,7 +215,8 @@ def pack_bits(spikes: jax.Array) -> jax.Array:
 
 def unpack_bits(raster: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A raster (steps, words) as the step and the neuron of each spike, int32, in that order."""
-    step, word = np.nonzero(raster)
-    bits = (raster[step, word, None] >> np.arange(32, dtype=np.uint32)) & 1
-    which, bit = np.nonzero(bits)
-    return step[which].astype(np.int32), (word[which] * 32 + bit).astype(np.int32)
+    raster = np.ascontiguousarray(raster)
+    total = int(np.bitwise_count(raster).sum())
+    steps, ids = np.empty(total, np.int32), np.empty(total, np.int32)
+    library.native().unpack_bits(raster, steps, ids)
+    return steps, ids
