@@ -1,9 +1,9 @@
 """Reads off a module what one call of its `update` does, if that is a step of a known network.
 
 `update` runs once with every population and projection replaced by a stand-in that notes its call.
-Spikes are `SpikeView`s, which know whose they are; slicing is all one can do with them. Whatever goes
-beyond that - reading a State, computing with spikes, an unknown model - makes the module one that is
-stepped in a compiled loop instead, and the reason is kept for the report.
+Spikes are `SpikeView`s, which know whose they are; slicing is all one can do with them. Whatever
+goes beyond that - reading a State, computing with spikes, an unknown model - makes the module one
+that is stepped in a compiled loop instead, and the reason is kept for the report.
 """
 
 from __future__ import annotations

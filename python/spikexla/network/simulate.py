@@ -74,16 +74,16 @@ def simulate(
 ) -> Result:
     """Calls `net.update(*inputs)` for `duration` (ms or a quantity) and records all spikes.
 
-    The States of `net` go on from where they are and end where a loop over `net(*inputs)` would end:
-    a simulation can be stopped, looked at, saved and continued. A network of populations, exponential
-    synapses and sparse projections runs in `network_run`, many steps in one native call; any other
-    module in a compiled loop. The result says which, and why.
+    The States of `net` go on from where they are and end where a loop over `net(*inputs)` would
+    end: a simulation can be stopped, looked at, saved and continued. A network of populations,
+    exponential synapses and sparse projections runs in `network_run`, many steps in one native
+    call; any other module in a compiled loop. The result says which, and why.
 
     After an interruption the States hold the last finished chunk of `chunk_steps` steps. `progress`
     is called with (steps done, all steps) after each chunk.
 
-    Errors: ValueError for a duration or chunk that is not positive, and for batched populations when
-    `record` is on.
+    Errors: ValueError for a duration or chunk that is not positive, and for batched populations
+    when `record` is on.
 
     >>> import spikexla as sx
     >>> net = sx.network.COBANet(500, seed=1)

@@ -1,7 +1,8 @@
-"""The mathematics of the leaky integrate-and-fire family: the definition that csrc/models/lif.h repeats.
+"""The mathematics of the leaky integrate-and-fire family; csrc/models/lif.h repeats it.
 
-One step of dt (exponential Euler; exact for an input that is constant over the step, Rotter & Diesmann
-1999), with the order of operations of brainpy.state: the spike of the last step is reset first.
+One step of dt (exponential Euler; exact for an input that is constant over the step, Rotter &
+Diesmann 1999), with the order of operations of brainpy.state: the spike of the last step is reset
+first.
 
     V0 = V - (V_th - V_reset) s      soft reset      s = [V >= V_th]
     V0 = V - (V - V_reset) s         hard reset

@@ -1,4 +1,4 @@
-"""Kernels with a pure-JAX meaning: arrays in, arrays out. Nothing here knows of States or modules."""
+"""Kernels with a pure-JAX meaning: arrays in, arrays out. Nothing here knows of States."""
 
 from .library import LibraryError as LibraryError
 from .library import kernels as kernels

@@ -74,8 +74,8 @@ def native_call(
 
 
 def _batched(call: Callable, in_place: int) -> Callable:
-    """Lets `vmap` add a leading axis of size 1 to what is not batched, but not to what is updated in
-    place: that must have the shape of its result."""
+    """Lets `vmap` add a leading axis of size 1 to what is not batched, but not to what is updated
+    in place: that must have the shape of its result."""
     call = custom_vmap(call)
 
     @call.def_vmap
@@ -131,9 +131,10 @@ def explain_forward_mode(name: str) -> Callable:
 
 
 def same_mesh_axes(args: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
-    """Under `shard_map`, marks replicated operands as varying over the axes that the others vary over.
+    """Under `shard_map`, marks replicated operands as varying over the axes of the others.
 
-    The transpose of that mark is the sum over devices that the gradient of a replicated operand needs.
+    The transpose of that mark is the sum over devices that the gradient of a replicated operand
+    needs.
     """
     axes = frozenset().union(*(jax.typeof(x).mat.varying for x in args))
     return tuple(_vary(x, axes) for x in args)

@@ -34,8 +34,8 @@ def native():
         from .. import _native
     except ImportError as error:
         raise LibraryError(
-            f"spikexla's compiled kernels could not be loaded ({error}). Reinstall the package with "
-            "`pip install --force-reinstall spikexla`, or choose the pure JAX path with "
+            f"spikexla's compiled kernels could not be loaded ({error}). Reinstall the package "
+            "with `pip install --force-reinstall spikexla`, or choose the pure JAX path with "
             "sx.backend('xla') or SPIKEXLA_BACKEND=xla."
         ) from error
     check_ffi_version(tuple(_native.ffi_version), runtime_ffi_version())
@@ -86,8 +86,9 @@ def check_ffi_version(built: tuple[int, int], runtime: tuple[int, int]) -> None:
     if built[0] != runtime[0] or built > runtime:
         raise LibraryError(
             f"spikexla's kernels were built for XLA FFI {built[0]}.{built[1]}, but the installed "
-            f"jaxlib speaks {runtime[0]}.{runtime[1]}. Upgrade with `pip install -U jax`, or rebuild "
-            "spikexla against this jaxlib: `pip install --no-build-isolation --force-reinstall .`"
+            f"jaxlib speaks {runtime[0]}.{runtime[1]}. Upgrade with `pip install -U jax`, or "
+            "rebuild spikexla against this jaxlib: "
+            "`pip install --no-build-isolation --force-reinstall .`"
         )
 
 

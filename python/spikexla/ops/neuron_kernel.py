@@ -16,10 +16,10 @@ class NeuronKernel:
     """A neuron model as data and one pure function.
 
     `step(state, params, inputs, *, hard, spike)` advances one step and returns `(state, z)`, where
-    `spike` is the Heaviside function with a surrogate derivative and `z` is 0 or 1 of V's type. It is
-    element-wise, written in JAX, and it is the definition: the C++ of the same `name` must agree.
-    `State`, `Params` and `Inputs` are NamedTuples whose fields are those of the C++ structs; the first
-    field of `State` is the membrane potential.
+    `spike` is the Heaviside function with a surrogate derivative and `z` is 0 or 1 of V's type. It
+    is element-wise, written in JAX, and it is the definition: the C++ of the same `name` must
+    agree. `State`, `Params` and `Inputs` are NamedTuples whose fields are those of the C++ structs;
+    the first field of `State` is the membrane potential.
     """
 
     name: str
@@ -46,28 +46,28 @@ def is_hard(reset: str) -> bool:
 def prepare(kernel: NeuronKernel, state, params, inputs, *, time: bool, native: bool):
     """Checks the operands of a neuron op once and gives them one rank and one dtype.
 
-    Returns (state, params, inputs, lanes): state broadcast to the shape `lanes`, params with as many
-    axes as `lanes`, inputs with a time axis in front of them. Sizes of 1 stand for "repeats".
+    Returns (state, params, inputs, lanes): state broadcast to the shape `lanes`, params with as
+    many axes as `lanes`, inputs with a time axis in front of them. Sizes of 1 stand for "repeats".
     """
     what = f"{kernel.name}: "
     state = tuple(jnp.asarray(x) for x in kernel.State(*state))
     dtype = state[0].dtype
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(
-            f"{what}state {kernel.State._fields[0]} has dtype {dtype}, which cannot hold a membrane "
-            "potential. Use float32 or float64."
+            f"{what}state {kernel.State._fields[0]} has dtype {dtype}, which cannot hold a "
+            "membrane potential. Use float32 or float64."
         )
     if native and dtype not in (np.float32, np.float64):
         raise TypeError(
-            f"{what}the native kernels take float32 and float64, but the state is {dtype}. Cast it, "
-            "or use backend='xla' for this call."
+            f"{what}the native kernels take float32 and float64, but the state is {dtype}. Cast "
+            "it, or use backend='xla' for this call."
         )
     params = tuple(jnp.asarray(x, dtype) for x in kernel.Params(*params))
     inputs = tuple(jnp.asarray(x, dtype) for x in kernel.Inputs(*inputs))
     if time and not any(x.ndim for x in inputs):
         raise ValueError(
-            f"{what}no input has a time axis: shapes {[x.shape for x in inputs]}. At least one input "
-            "must be (time, *lanes)."
+            f"{what}no input has a time axis: shapes {[x.shape for x in inputs]}. At least one "
+            "input must be (time, *lanes)."
         )
     lanes = _lanes(kernel, state, params, inputs, time)
     rank = len(lanes)
@@ -86,8 +86,8 @@ def _lanes(kernel, state, params, inputs, time):
         steps = {x.shape[0] for x in inputs if x.ndim > rank} - {1}
         if len(steps) > 1:
             raise ValueError(
-                f"{kernel.name}: inputs disagree on the number of steps: {sorted(steps)}. The first "
-                "axis of an input is time."
+                f"{kernel.name}: inputs disagree on the number of steps: {sorted(steps)}. The "
+                "first axis of an input is time."
             )
     else:
         shapes = [x.shape for x in inputs]

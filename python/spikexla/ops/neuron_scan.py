@@ -28,10 +28,10 @@ def neuron_scan(
 ) -> tuple[Any, jax.Array]:
     """Advances `time` steps; returns the last state and the spikes `(time, *lanes)`.
 
-    `state` fields are `(*lanes)`, `params` broadcast to that, `inputs` broadcast to `(time, *lanes)`
-    with at least one of them carrying the time axis. The backward pass stores the state only every
-    `checkpoint_every` steps and recomputes the rest in cache, so its residual is
-    `time / checkpoint_every` states and not `time`.
+    `state` fields are `(*lanes)`, `params` broadcast to that, `inputs` broadcast to `(time,
+    *lanes)` with at least one of them carrying the time axis. The backward pass stores the state
+    only every `checkpoint_every` steps and recomputes the rest in cache, so its residual is `time /
+    checkpoint_every` states and not `time`.
 
     Errors: ValueError for shapes that do not broadcast, TypeError for dtypes without a kernel and
     for forward-mode differentiation of the native path.
@@ -39,9 +39,7 @@ def neuron_scan(
     if checkpoint_every < 1:
         raise ValueError(f"checkpoint_every={checkpoint_every} must be at least 1.")
     native = uses_native(backend, kernel.target("forward"))
-    state, params, inputs, lanes = prepare(
-        kernel, state, params, inputs, time=True, native=native
-    )
+    state, params, inputs, lanes = prepare(kernel, state, params, inputs, time=True, native=native)
     hard = is_hard(reset)
     if native:
         operands = tuple(jnp.asarray(x, state[0].dtype) for x in surrogate.operands)
@@ -98,9 +96,7 @@ def _native_scan(kernel: NeuronKernel, hard: bool, name: str, every: int, rank: 
             lambda p: p.value, primals, is_leaf=_is_primal
         )
         last, spikes, kept = forward(kernel, hard, every, rank, state, params, inputs, keep=True)
-        wanted = _Wanted(
-            (any(p.perturbed for p in primals[1]), *(p.perturbed for p in primals[2]))
-        )
+        wanted = _Wanted((any(p.perturbed for p in primals[1]), *(p.perturbed for p in primals[2])))
         return (last, spikes), (kept, params, inputs, operands, wanted)
 
     def run_backward(saved, cotangents):
@@ -110,7 +106,7 @@ def _native_scan(kernel: NeuronKernel, hard: bool, name: str, every: int, rank: 
         ), None
 
     run.defvjp(run_forward, run_backward, symbolic_zeros=True)
-    return jax.jit(run, inline=True)  # eager shard_map takes symbolic zeros in jitted functions only
+    return jax.jit(run, inline=True)  # eager shard_map takes symbolic zeros inside jit only
 
 
 def _is_primal(x):
@@ -135,9 +131,11 @@ def forward(kernel, hard, every, rank, state, params, inputs, *, keep):
             state, z = reference_scan(kernel, hard, spike, state, params, part)
             spikes.append(z)
         zs = jnp.concatenate(spikes) if spikes else jnp.zeros((0, *lanes), dtype)
-        kept = [jnp.stack([p[k] for p in pieces[:rows]]) for k in range(S)] if rows else [
-            jnp.zeros((0, *lanes), dtype)
-        ] * S
+        kept = (
+            [jnp.stack([p[k] for p in pieces[:rows]]) for k in range(S)]
+            if rows
+            else [jnp.zeros((0, *lanes), dtype)] * S
+        )
         return (*state, zs, *kept)
 
     out = native_call(
@@ -175,7 +173,10 @@ def backward(kernel, hard, name, every, rank, saved, wanted, cotangents):
         first = tuple(k[0] for k in kept)
         run = functools.partial(reference_scan, kernel, hard, spike)
         ds, dp, dx = jax.vjp(run, first, full, wide)[1]((tuple(d_state), d_spikes))
-        dx = [d if w else jnp.zeros((0,) * (rank + 1), dtype) for d, w in zip(dx, wanted[1:], strict=True)]
+        dx = [
+            d if w else jnp.zeros((0,) * (rank + 1), dtype)
+            for d, w in zip(dx, wanted[1:], strict=True)
+        ]
         dp = dp if wanted[0] else [jnp.zeros((0,) * rank, dtype)] * P
         return (*ds, *dx, *dp)
 
@@ -197,7 +198,8 @@ def backward(kernel, hard, name, every, rank, saved, wanted, cotangents):
         for d, x, w in zip(out[S : S + X], inputs, wanted[1:], strict=True)
     )
     d_params = tuple(
-        _sum_to(d, p.shape) if wanted[0] else None for d, p in zip(out[S + X :], params, strict=True)
+        _sum_to(d, p.shape) if wanted[0] else None
+        for d, p in zip(out[S + X :], params, strict=True)
     )
     return out[:S], d_params, d_inputs
 
@@ -211,5 +213,7 @@ def _solid(cotangent, shape, dtype):
 
 def _sum_to(d, shape):
     """Sums a gradient of all lanes over the axes that its operand repeats along."""
-    axes = tuple(k for k, (have, want) in enumerate(zip(d.shape, shape, strict=True)) if have != want)
+    axes = tuple(
+        k for k, (have, want) in enumerate(zip(d.shape, shape, strict=True)) if have != want
+    )
     return d.sum(axes, keepdims=True) if axes else d

@@ -21,9 +21,9 @@ def reset(
 ) -> list[jax.Array]:
     """Returns `values`, each broadcast to the shape and cast to the dtype of its buffer.
 
-    Donated buffers are filled in place, so that no page of memory is fresh. `values` are constants or
-    arrays that broadcast against the trailing axes. With `mask`, bool `(trials,)`, only those indices
-    of every buffer's leading axis are set; the others keep what they hold.
+    Donated buffers are filled in place, so that no page of memory is fresh. `values` are constants
+    or arrays that broadcast against the trailing axes. With `mask`, bool `(trials,)`, only those
+    indices of every buffer's leading axis are set; the others keep what they hold.
 
     Errors: ValueError if a value does not broadcast or the mask does not fit.
 
@@ -34,7 +34,7 @@ def reset(
     buffers = [jnp.asarray(b) for b in buffers]
     if len(buffers) != len(values):
         raise ValueError(
-            f"reset: {len(buffers)} buffers but {len(values)} values. Give one value for each buffer."
+            f"reset: {len(buffers)} buffers but {len(values)} values. Give one for each buffer."
         )
     values = [_trailing(k, v, b) for k, (v, b) in enumerate(zip(values, buffers, strict=True))]
     if mask is None:
@@ -65,7 +65,7 @@ def reset(
 
 
 def _trailing(k, value, buffer):
-    """The value with its dtype settled and no axis that the kernel would have to broadcast inside."""
+    """The value with its dtype settled and no axis to broadcast inside the kernel."""
     value = jnp.asarray(value, buffer.dtype)
     try:
         jnp.broadcast_shapes(value.shape, buffer.shape)
