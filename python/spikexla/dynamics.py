@@ -13,7 +13,7 @@ import numpy as np
 
 from . import environ, init
 from .module import Batch, Module
-from .state import ACTIVE, State, has_tracer
+from .state import ACTIVE, ShortTermState, State, has_tracer
 from .units import attach, is_quantity, mantissa
 
 Size = int | Sequence[int]
@@ -210,6 +210,27 @@ class Dynamics(Module):
             raise ValueError(f"{self._called(what)} made NaN; initial values must be numbers")
         # A copy: the memory of a State may be given away, and the array may be the user's.
         return jnp.array(jnp.broadcast_to(number, (*lead, *self.varshape))), is_quantity(value)
+
+    def _note_start(self, initializer: Any, batch_size: Batch) -> None:
+        """Remembers what the states were started from, if starting again must give the same."""
+        fixed = not callable(initializer) and not isinstance(initializer, State)
+        key = (initializer, lead_of(batch_size), environ.dftype())
+        object.__setattr__(self, "_started", key if fixed and ACTIVE.frame is None else None)
+
+    def _start_again(self, initializer: Any, batch_size: Batch) -> bool:
+        """Puts the states back to their last start; False if it might not be the right one.
+
+        Arrays do not change, so this hands out those of the last start and writes no memory.
+        """
+        started = self.__dict__.get("_started")
+        if started is None or started[0] is not initializer:
+            return False
+        if started[1:] != (lead_of(batch_size), environ.dftype()):
+            return False
+        for _, member in self._members():
+            if isinstance(member, ShortTermState):
+                member.reset()
+        return True
 
 
 def _total(total: Any, values: Iterator[Any], args: tuple) -> Any:

@@ -186,7 +186,10 @@ class Neuron(Dynamics, abc.ABC):
 
     def reset_state(self, batch_size: Batch = None) -> None:
         """The same as `init_state`: the states keep their identity."""
-        self.init_state(batch_size=batch_size)
+        if self._start_again(getattr(self, "V_initializer", None), batch_size):
+            self._reset_inputs()
+        else:
+            self.init_state(batch_size=batch_size)
 
 
 def _step_alone(neuron: Neuron, x: Any) -> jax.Array:

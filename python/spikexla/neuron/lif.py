@@ -88,6 +88,7 @@ class LIF(Neuron):
         values = (getattr(self, name) for name in ("V_th", "V_rest", "V_reset"))
         unit = unit or any(is_quantity(getattr(v, "value", v)) for v in values)
         self.V = ShortTermState(attach(V, "mV") if unit else V)
+        self._note_start(self.V_initializer, batch_size)
         self._reset_inputs()
 
     def kernel_state(self) -> Any:

@@ -51,11 +51,18 @@ class Expon(Synapse):
         self.g_unit = unit_name(made)
         g, _ = self._start(self.g_initializer, self.g_unit or "1", "g_initializer", batch_size)
         self.g = ShortTermState(g if self.g_unit is None else attach(g, self.g_unit))
-        self._current.clear()
-        self._delta.clear()
+        self._note_start(self.g_initializer, batch_size)
+        self._reset_inputs()
 
     def reset_state(self, batch_size: Batch = None) -> None:
-        self.init_state(batch_size=batch_size)
+        if self._start_again(self.g_initializer, batch_size):
+            self._reset_inputs()
+        else:
+            self.init_state(batch_size=batch_size)
+
+    def _reset_inputs(self) -> None:
+        self._current.clear()
+        self._delta.clear()
 
     def decay(self, dt: Any) -> jax.Array:
         """`exp(-dt / tau)`, what a step multiplies g by."""
