@@ -227,7 +227,7 @@ class Dynamics(Module):
             return False
         if started[1:] != (lead_of(batch_size), environ.dftype()):
             return False
-        for _, member in self._members():
+        for member in self.__dict__.values():
             if isinstance(member, ShortTermState):
                 member.reset()
         return True

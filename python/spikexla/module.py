@@ -112,7 +112,9 @@ class Module:
     def _members(self) -> Iterator[tuple[PathKey, State | Module]]:
         """States and modules held directly, containers included, in the order of their names."""
         for name in sorted(self.__dict__):
-            yield from _members(self.__dict__[name], PathKey((name,)), set())
+            value = self.__dict__[name]
+            if isinstance(value, _TREE):
+                yield from _members(value, PathKey((name,)), set())
 
     def children(self) -> dict[PathKey, Module]:
         """The modules that this one holds directly, by path."""
@@ -259,6 +261,9 @@ def _call_with_batch(module: Module, method: str, args: tuple, kwargs: dict) -> 
     bound(*args, **kwargs)
 
 
+_TREE = (State, Module, list, tuple, dict)  # what a state can lie in
+
+
 @functools.lru_cache(maxsize=1024)
 def _parameters(function: Callable) -> tuple[frozenset[str], bool]:
     """The names that a function takes, and whether it takes any keyword; slow to find out."""
@@ -275,6 +280,8 @@ def _members(value: Any, path: PathKey, seen: set[int]) -> Iterator[tuple[PathKe
         seen.add(id(value))
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         for part, item in pairs:
+            if not isinstance(item, _TREE):
+                continue
             tail = tuple(part) if isinstance(part, PathKey) else (part,)
             yield from _members(item, PathKey((*path, *tail)), seen)
 
