@@ -33,7 +33,8 @@ void fixed_num(uint64_t seed, int64_t n_post, bool skip_self, bool distinct,
 
 spikexla::BernoulliRows bernoulli(uint64_t seed, int64_t n_post, double p, bool skip_self,
                                   const Vector<int64_t>& indptr) {
-  require(indptr.shape(0) > 0 && p >= 0 && p <= 1, "indptr needs n_pre + 1 elements, p is in [0, 1]");
+  require(indptr.shape(0) > 0 && p >= 0 && p <= 1,
+          "indptr needs n_pre + 1 elements, p is in [0, 1]");
   return {seed, int64_t(indptr.shape(0)) - 1, n_post, p, skip_self};
 }
 
@@ -44,8 +45,8 @@ void fixed_prob_count(uint64_t seed, int64_t n_post, double p, bool skip_self,
   spikexla::fixed_prob_count(rows, indptr.data());
 }
 
-void fixed_prob_fill(uint64_t seed, int64_t n_post, double p, bool skip_self, Vector<int64_t> indptr,
-                     Vector<int32_t> targets) {
+void fixed_prob_fill(uint64_t seed, int64_t n_post, double p, bool skip_self,
+                     Vector<int64_t> indptr, Vector<int32_t> targets) {
   const auto rows = bernoulli(seed, n_post, p, skip_self, indptr);
   require(int64_t(targets.shape(0)) == indptr.data()[rows.n_pre], "targets do not fit indptr");
   nb::gil_scoped_release release;

@@ -95,7 +95,8 @@ SPIKEXLA_HD bool is_short(T z) {
   return (z < T(0) ? -z : z) < T(0.7);
 }
 
-// (1 - e^-z) / z, which is 1 at z = 0. With kShort the caller knows that z is short: same bits, less work.
+// (1 - e^-z) / z, which is 1 at z = 0. With kShort the caller knows that z is short: same bits,
+// less work.
 template <bool kShort = false, class T>
 SPIKEXLA_HD T decay_ratio(T z) {
   const T series = expm1_series<ExpConstants<T>::kShortTerms>(-z);

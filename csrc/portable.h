@@ -11,8 +11,8 @@
 #define SPIKEXLA_ISA baseline
 #endif
 
-#define SPIKEXLA_BEGIN  \
-  namespace spikexla {  \
+#define SPIKEXLA_BEGIN \
+  namespace spikexla { \
   inline namespace SPIKEXLA_ISA {
 #define SPIKEXLA_END \
   }                  \

@@ -1,7 +1,8 @@
 // Slopes that stand in for the derivative of the Heaviside step, as in braintools.surrogate.
 //
-// `x` is the scaled distance to threshold; `a` and `b` are the surrogate's two operands (unused ones
-// are ignored). The Python twin is python/spikexla/surrogate.py, in the same order and letters.
+// `x` is the scaled distance to threshold; `a` and `b` are the surrogate's two operands (unused
+// ones are ignored). The Python twin is python/spikexla/surrogate.py, in the same order and
+// letters.
 #pragma once
 
 #include "math.h"
@@ -20,7 +21,7 @@ enum class Surrogate : int32_t {
   kSlayerGrad,
 };
 inline constexpr const char* kSurrogates[] = {
-    "relu_grad",     "sigmoid",        "arctan",      "soft_sign", "inv_square_grad",
+    "relu_grad",           "sigmoid",       "arctan",        "soft_sign",  "inv_square_grad",
     "piecewise_quadratic", "piecewise_exp", "gaussian_grad", "slayer_grad"};
 
 template <class T>

@@ -1,8 +1,8 @@
 // Grid sizes and launches.
 //
-// A handler promises XLA that it always launches the same work (kCmdBufferCompatible), so that a call
-// can be recorded into a CUDA graph: sizes follow from shapes alone, nothing is allocated, and the
-// host never waits for the device.
+// A handler promises XLA that it always launches the same work (kCmdBufferCompatible), so that a
+// call can be recorded into a CUDA graph: sizes follow from shapes alone, nothing is allocated, and
+// the host never waits for the device.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -17,7 +17,9 @@ SPIKEXLA_BEGIN
 namespace cuda {
 
 // Wide calls take blocks of 128; narrow ones smaller blocks, so that more multiprocessors get one.
-inline int threads_for(int64_t lanes) { return lanes >= 1 << 16 ? 128 : lanes >= 1 << 14 ? 64 : 32; }
+inline int threads_for(int64_t lanes) {
+  return lanes >= 1 << 16 ? 128 : lanes >= 1 << 14 ? 64 : 32;
+}
 
 inline int64_t blocks_for(int64_t lanes, int threads) { return (lanes + threads - 1) / threads; }
 

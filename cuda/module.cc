@@ -1,5 +1,5 @@
-// The Python module of the CUDA kernels: the list of their handlers, as csrc/module.cc has it for the
-// CPU. It can be imported on a machine without a GPU or a driver: nothing here calls CUDA.
+// The Python module of the CUDA kernels: the list of their handlers, as csrc/module.cc has it for
+// the CPU. It can be imported on a machine without a GPU or a driver: nothing here calls CUDA.
 #include <nanobind/nanobind.h>
 
 #include "kernel_rows.h"

@@ -1,8 +1,9 @@
 // The time loop of any neuron model on a GPU: one thread a lane.
 //
 // The twin of csrc/cpu/neuron.h. State and parameters stay in registers for the whole run, and
-// neighbouring threads own neighbouring lanes, so each step reads and writes whole rows. Results are
-// those of the CPU bit for bit: the same headers, no contraction, denormal floats flushed on both.
+// neighbouring threads own neighbouring lanes, so each step reads and writes whole rows. Results
+// are those of the CPU bit for bit: the same headers, no contraction, denormal floats flushed on
+// both.
 #pragma once
 
 #include "lanes.cuh"
@@ -43,8 +44,7 @@ struct ForwardArgs {
 };
 
 template <class Model, class T>
-__global__ void __launch_bounds__(128)
-    forward(const __grid_constant__ ForwardArgs<Model, T> a) {
+__global__ void __launch_bounds__(128) forward(const __grid_constant__ ForwardArgs<Model, T> a) {
   constexpr int X = Sizes<Model, T>::X;
   const int64_t lane = blockIdx.x * int64_t{blockDim.x} + threadIdx.x;
   if (lane >= a.grid.lanes) return;
@@ -120,13 +120,13 @@ __device__ __forceinline__ T slope_at(Surrogate kind, T x, T a, T b) {
   return T(0);
 }
 
-// The states of one lane in shared memory: row (k, field), a column a thread, so that no two threads
-// of a warp meet in a bank. Registers cannot hold them, because the step is a run-time index.
+// The states of one lane in shared memory: row (k, field), a column a thread, so that no two
+// threads of a warp meet in a bank. Registers cannot hold them, because the step is a run-time
+// index.
 template <class State, class T, int S>
 struct KeptStates {
   T* column;
-  __device__ explicit KeptStates(void* shared)
-      : column(static_cast<T*>(shared) + threadIdx.x) {}
+  __device__ explicit KeptStates(void* shared) : column(static_cast<T*>(shared) + threadIdx.x) {}
   __device__ void put(int k, const State& s) const {
     T numbers[S];
     memcpy(numbers, &s, sizeof s);
@@ -141,7 +141,8 @@ struct KeptStates {
   }
 };
 
-// One lane of a backward call. What it reads and writes moves from the last step to the first, once.
+// One lane of a backward call. What it reads and writes moves from the last step to the first,
+// once.
 template <class Model, class T, bool kWantParams>
 struct Lane {
   static constexpr int S = Sizes<Model, T>::S, X = Sizes<Model, T>::X;
@@ -238,8 +239,7 @@ struct Lane {
 // checkpoint. A segment longer than `room` is served in parts, each with a run-up from the
 // checkpoint: any `every` is right, and those that fit cost nothing extra.
 template <class Model, class T, bool kWantParams>
-__global__ void __launch_bounds__(128)
-    backward(const __grid_constant__ BackwardArgs<Model, T> a) {
+__global__ void __launch_bounds__(128) backward(const __grid_constant__ BackwardArgs<Model, T> a) {
   constexpr int S = Sizes<Model, T>::S;
   using State = typename Model::template State<T>;
   extern __shared__ __align__(16) unsigned char shared[];

@@ -35,8 +35,7 @@ __device__ void fill_block(const Fill& f, const bool* mask, int64_t first) {
   for (int64_t at = first + threadIdx.x; at < last; at += kResetThreads) {
     if (mask == nullptr || mask[at / f.row_units])
       to[at] = value[f.value_units == 1 ? 0 : f.value_units == f.units ? at : at % f.value_units];
-    else if (to != from)
-      to[at] = from[at];
+    else if (to != from) to[at] = from[at];
   }
 }
 

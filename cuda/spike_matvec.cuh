@@ -1,10 +1,10 @@
-// Event-driven products with a sparse matrix on a GPU: y += s W for the non-zero entries of s, and the
-// transposed products of its gradient.
+// Event-driven products with a sparse matrix on a GPU: y += s W for the non-zero entries of s, and
+// the transposed products of its gradient.
 //
-// The twin of csrc/cpu/spike_matvec.h. Two sums are made by atomic additions, whose order the hardware
-// chooses anew in every run: y, and the gradient of a weight that all synapses share. They agree with
-// the CPU's to rounding; the other gradients agree bit for bit. The host does not wait for a launch, so
-// it cannot report a malformed row: what would lie out of bounds is left out.
+// The twin of csrc/cpu/spike_matvec.h. Two sums are made by atomic additions, whose order the
+// hardware chooses anew in every run: y, and the gradient of a weight that all synapses share. They
+// agree with the CPU's to rounding; the other gradients agree bit for bit. The host does not wait
+// for a launch, so it cannot report a malformed row: what would lie out of bounds is left out.
 #pragma once
 
 #include "lanes.cuh"
@@ -23,8 +23,8 @@ struct Row {
   int64_t begin, size;
 };
 
-// The rows of all items of a batch. `small` or `large` holds n_pre + 1 begins; with neither, every row
-// has `fan` targets.
+// The rows of all items of a batch. `small` or `large` holds n_pre + 1 begins; with neither, every
+// row has `fan` targets.
 struct Rows {
   Operand<const int32_t> small;
   Operand<const int64_t> large;
@@ -56,7 +56,7 @@ struct DeliverArgs {
   Grid batch;
   Rows rows;
   Operand<const T> weights;
-  int64_t weight_step;  // 1: one a synapse; 0: one for all
+  int64_t weight_step;          // 1: one a synapse; 0: one for all
   Operand<const Spike> spikes;  // Spike: T, or uint8_t for events that count 1
   Operand<T> y;
   int64_t n_post;
@@ -136,24 +136,24 @@ __global__ void __launch_bounds__(kSparseThreads)
   const Row row = mine ? a.rows.row(item, source) : Row{0, 0};
   const T* const weights = item.seek(a.weights);
   const T sum = gather_sum(item.seek(a.rows.targets) + row.begin,
-                           a.weight_step ? weights + row.begin : nullptr, row.size,
-                           item.seek(a.dy), a.n_post);
+                           a.weight_step ? weights + row.begin : nullptr, row.size, item.seek(a.dy),
+                           a.n_post);
   if (mine && threadIdx.x % kPartials == 0)
     item.seek(a.d_spikes)[source] = a.weight_step ? sum : *weights * sum;
 }
 
 template <class T>
 struct WeightsVjpArgs {
-  Grid kept;    // items that have weights of their own
-  Grid summed;  // items that share these
-  Rows rows;    // the same for all of `summed`
+  Grid kept;                                              // items that have weights of their own
+  Grid summed;                                            // items that share these
+  Rows rows;                                              // the same for all of `summed`
   Operand<const T> spikes, dy, summed_spikes, summed_dy;  // strides along `kept`, along `summed`
   Operand<T> d_weights;
   int64_t n_post;
 };
 
-// d_weights[i, k] = sum over items of spikes[i] dy[target_ik], by a warp a source. A synapse belongs to
-// one thread, which adds the items in their order.
+// d_weights[i, k] = sum over items of spikes[i] dy[target_ik], by a warp a source. A synapse
+// belongs to one thread, which adds the items in their order.
 template <class T>
 __global__ void __launch_bounds__(kSparseThreads)
     weights_vjp(const __grid_constant__ WeightsVjpArgs<T> a) {
@@ -198,7 +198,8 @@ __global__ void __launch_bounds__(kSparseThreads)
   const int32_t* const targets = item.seek(a.rows.targets);
   const T* const dy = item.seek(a.dy);
   const int64_t step = a.blocks * (kSparseThreads / kPartials);
-  const int64_t mine = blockIdx.x % a.blocks * (kSparseThreads / kPartials) + threadIdx.x / kPartials;
+  const int64_t mine =
+      blockIdx.x % a.blocks * (kSparseThreads / kPartials) + threadIdx.x / kPartials;
   T sum = T(0);
   // All groups turn equally often, because a sum needs the whole warp.
   for (int64_t first = 0; first < a.rows.n_pre; first += step) {

@@ -39,15 +39,16 @@ struct Blocks {
   int64_t rows, block;
   Blocks(int64_t rows, double row_size, int64_t multiple)
       : rows(rows),
-        block(int64_t(std::min(1e6, double(kTask) / std::max(row_size, 1e-3))) / multiple * multiple +
+        block(int64_t(std::min(1e6, double(kTask) / std::max(row_size, 1e-3))) / multiple *
+                  multiple +
               multiple) {}
   int64_t count() const { return (rows + block - 1) / block; }
   int64_t first(int64_t task) const { return task * block; }
   int64_t last(int64_t task) const { return std::min(rows, first(task) + block); }
 };
 
-// Calls visit(row, target) for every synapse of one block, and end_row(row) after each row. A block is
-// one Bernoulli process over its rows laid end to end.
+// Calls visit(row, target) for every synapse of one block, and end_row(row) after each row. A block
+// is one Bernoulli process over its rows laid end to end.
 template <class Visit, class EndRow>
 void walk(const BernoulliRows& m, const Blocks& blocks, int64_t task, const Visit& visit,
           const EndRow& end_row) {
@@ -81,7 +82,7 @@ void fixed_num(uint64_t seed, int64_t n_pre, int64_t n_post, int64_t fan, bool s
   if (fan == 0 || n_pre == 0) return;
   const Blocks blocks(n_pre, double(fan), abi::kDrawLanes);
   on_all_cores(blocks.count(), n_pre * fan, [&](int64_t task) {
-    abi::DrawRows a{seed,      blocks.first(task), blocks.last(task), fan, n_post,
+    abi::DrawRows a{seed,      blocks.first(task), blocks.last(task), fan,    n_post,
                     skip_self, distinct,           targets,           nullptr};
     thread_local std::vector<uint32_t> room;
     room.resize(size_t(abi::draw_room(a)));
@@ -97,11 +98,12 @@ void fixed_prob_count(const BernoulliRows& m, int64_t* indptr) {
   const double expected = double(m.n_pre) * double(m.n_post) * m.p;
   on_all_cores(blocks.count(), int64_t(std::min(1e15, expected)), [&](int64_t task) {
     int64_t count = 0;
-    walk(m, blocks, task, [&](int64_t, int64_t) { ++count; },
-         [&](int64_t row) {
-           indptr[row + 1] = count;
-           count = 0;
-         });
+    walk(
+        m, blocks, task, [&](int64_t, int64_t) { ++count; },
+        [&](int64_t row) {
+          indptr[row + 1] = count;
+          count = 0;
+        });
   });
   for (int64_t i = 0; i < m.n_pre; ++i) indptr[i + 1] += indptr[i];
 }
@@ -111,8 +113,8 @@ void fixed_prob_fill(const BernoulliRows& m, const int64_t* indptr, int32_t* tar
   const Blocks blocks(m.n_pre, double(m.n_post) * m.p, 1);
   on_all_cores(blocks.count(), indptr[m.n_pre], [&](int64_t task) {
     int32_t* to = targets + indptr[blocks.first(task)];
-    walk(m, blocks, task, [&](int64_t, int64_t target) { *to++ = int32_t(target); },
-         [](int64_t) {});
+    walk(
+        m, blocks, task, [&](int64_t, int64_t target) { *to++ = int32_t(target); }, [](int64_t) {});
   });
 }
 

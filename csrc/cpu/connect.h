@@ -1,5 +1,5 @@
-// Builders of connectivity on all cores. Rows are sorted by target; the result depends on the seed and
-// the arguments only. Callers have checked the arguments and provide the memory.
+// Builders of connectivity on all cores. Rows are sorted by target; the result depends on the seed
+// and the arguments only. Callers have checked the arguments and provide the memory.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@ namespace spikexla {
 void fixed_num(uint64_t seed, int64_t n_pre, int64_t n_post, int64_t fan, bool skip_self,
                bool distinct, int32_t* targets);
 
-// In two passes, so that memory is asked for once and in full: the first fills indptr (n_pre + 1), the
-// second targets (indptr[n_pre]).
+// In two passes, so that memory is asked for once and in full: the first fills indptr (n_pre + 1),
+// the second targets (indptr[n_pre]).
 struct BernoulliRows {
   uint64_t seed;
   int64_t n_pre, n_post;
@@ -21,8 +21,8 @@ struct BernoulliRows {
 void fixed_prob_count(const BernoulliRows& rows, int64_t* indptr);
 void fixed_prob_fill(const BernoulliRows& rows, const int64_t* indptr, int32_t* targets);
 
-// Synapses pre[s] -> post[s] by source, then target, then s: indptr (n_pre + 1), targets (total), and
-// where each came from: order (total).
+// Synapses pre[s] -> post[s] by source, then target, then s: indptr (n_pre + 1), targets (total),
+// and where each came from: order (total).
 void from_arrays(const int32_t* pre, const int32_t* post, int64_t total, int64_t n_pre,
                  int64_t* indptr, int32_t* targets, int64_t* order);
 

@@ -19,8 +19,9 @@ using namespace abi;
 constexpr uint32_t kRowStream = 0x10000, kGapStream = 0x20000;  // purposes that no other draw has
 constexpr int64_t kLanes = kDrawLanes;
 
-// Draw `m` of a row, uniform in [0, n). Lemire 2019, "Fast random integer generation in an interval":
-// the high half of word * n, refused where the low half says that it would be counted too often.
+// Draw `m` of a row, uniform in [0, n). Lemire 2019, "Fast random integer generation in an
+// interval": the high half of word * n, refused where the low half says that it would be counted
+// too often.
 SPIKEXLA_HD uint32_t draw(uint64_t seed, uint64_t row, uint32_t m, uint32_t n) {
   const uint32_t refused = uint32_t(-n) % n;
   for (uint32_t attempt = 0;; ++attempt) {
@@ -74,8 +75,8 @@ inline void draw_lanes(const DrawRows& a, int64_t row, uint32_t* room) {
   }
 }
 
-// Sorts every lane: Batcher's merge exchange (Knuth, TAOCP 3, 5.2.2 M). Its comparisons do not depend
-// on the data, so kLanes rows are sorted at once with min and max.
+// Sorts every lane: Batcher's merge exchange (Knuth, TAOCP 3, 5.2.2 M). Its comparisons do not
+// depend on the data, so kLanes rows are sorted at once with min and max.
 inline void sort_lanes(uint32_t* room, int64_t n) {
   int64_t top = 1;
   while (top * 2 < n) top *= 2;
@@ -147,8 +148,8 @@ inline void make_distinct(const DrawRows& a, int64_t row, int32_t* to) {
   }
 }
 
-// A distinct row that holds a fair part of all targets: mark them in a bitmap, which also sorts. Above
-// one half it is the absent ones that are drawn.
+// A distinct row that holds a fair part of all targets: mark them in a bitmap, which also sorts.
+// Above one half it is the absent ones that are drawn.
 inline void draw_bitmap(const DrawRows& a, int64_t row, uint32_t* bitmap, int32_t* to) {
   const Width w = width_of(a, row);
   const bool absent = a.fan > w.n / 2;
@@ -190,8 +191,7 @@ inline void draw_rows(const DrawRows& a) {
 SPIKEXLA_HD double log_normal(double x) {
   const uint64_t b = bits<uint64_t>(x) - 0x3FE6A09E667F3BCDu + (uint64_t{1023} << 52);
   const double e = bits<double>(0x4330000000000000u | b >> 52) - (4503599627370496.0 + 1023.0);
-  const double f =
-      bits<double>(bits<uint64_t>(x) - ((b >> 52) << 52) + (uint64_t{1023} << 52));
+  const double f = bits<double>(bits<uint64_t>(x) - ((b >> 52) << 52) + (uint64_t{1023} << 52));
   const double s = (f - 1.0) / (f + 1.0), z = s * s;
   double sum = 0.0;
 #pragma GCC unroll 12

@@ -27,16 +27,16 @@ constexpr spikexla::abi::SynapseLoops<T> synapse_loops() {
 template <class Model>
 constexpr spikexla::abi::NeuronRow neuron_row() {
   using Sizes = cpu::Sizes<Model, float>;
-  return {Model::kName, Model::kState,         Model::kParams,       Model::kInputs, Sizes::S,
-          Sizes::P,     Sizes::X, loops<Model, float>(), loops<Model, double>()};
+  return {Model::kName, Model::kState, Model::kParams,        Model::kInputs,        Sizes::S,
+          Sizes::P,     Sizes::X,      loops<Model, float>(), loops<Model, double>()};
 }
 
 template <class... M>
 const spikexla::abi::Table& make_table(TypeList<M...>) {
   static constexpr spikexla::abi::NeuronRow neurons[] = {neuron_row<M>()...};
   static constexpr spikexla::abi::Table table = {
-      SPIKEXLA_NAME(SPIKEXLA_ISA), neurons,           int(sizeof...(M)),
-      synapse_loops<float>(),      synapse_loops<double>(), &cpu::kSparseLoops};
+      SPIKEXLA_NAME(SPIKEXLA_ISA), neurons,           int(sizeof...(M)), synapse_loops<float>(),
+      synapse_loops<double>(),     &cpu::kSparseLoops};
   return table;
 }
 

@@ -2,9 +2,9 @@
 //
 // Every population is cut into the same number of slices of neighbouring neurons. In each step one
 // thread owns a slice: it delivers the last step's spikes to the slice's synapses, advances its
-// neurons and lists their spikes. Nobody else writes there, so there are no atomics; each target adds
-// its events in ascending order of projection and source, so the sums do not depend on the number of
-// slices or threads. There is one meeting of the threads per step.
+// neurons and lists their spikes. Nobody else writes there, so there are no atomics; each target
+// adds its events in ascending order of projection and source, so the sums do not depend on the
+// number of slices or threads. There is one meeting of the threads per step.
 #pragma once
 
 #include <algorithm>
@@ -56,9 +56,10 @@ class Network {
           int64_t steps)
       : populations_(std::move(populations)), projections_(std::move(projections)), steps_(steps) {}
 
-  // Runs all steps on the caller and at most `helpers` threads of `pool`. The object must be held by
-  // a shared_ptr: a helper that starts after the end still looks at it, and leaves. Returns false,
-  // and touches nothing, if the targets of a projection are not sorted indices of its population.
+  // Runs all steps on the caller and at most `helpers` threads of `pool`. The object must be held
+  // by a shared_ptr: a helper that starts after the end still looks at it, and leaves. Returns
+  // false, and touches nothing, if the targets of a projection are not sorted indices of its
+  // population.
   template <class Pool>
   static bool run(const std::shared_ptr<Network>& self, Pool& pool, int64_t helpers) {
     if (!self->prepare(pool, helpers + 1)) return false;
@@ -180,8 +181,8 @@ class Network {
     }
   }
 
-  // A slice stays in its owner's cache, so an owner at work gets a moment to take it. One that has not
-  // started, or was put to sleep by a busy machine, does not hold up the others.
+  // A slice stays in its owner's cache, so an owner at work gets a moment to take it. One that has
+  // not started, or was put to sleep by a busy machine, does not hold up the others.
   void leave_to_owner(int64_t slice, int64_t t) {
     if (!claims_[slice].joined.load(std::memory_order_acquire)) return;
     Backoff backoff;
@@ -308,9 +309,9 @@ class Network {
   std::vector<Projection<T>> projections_;
   int64_t steps_, slices_ = 1;
   std::vector<Claim> claims_;
-  std::vector<Fired> fired_;                  // [step parity][population][slice]
-  std::vector<std::vector<uint32_t>> cuts_;   // [projection][source row][slice - 1]
-  std::atomic<int64_t> done_{0};              // slices finished, over all steps
+  std::vector<Fired> fired_;                 // [step parity][population][slice]
+  std::vector<std::vector<uint32_t>> cuts_;  // [projection][source row][slice - 1]
+  std::atomic<int64_t> done_{0};             // slices finished, over all steps
 };
 
 }  // namespace spikexla

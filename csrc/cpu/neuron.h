@@ -68,9 +68,9 @@ inline bool all_uniform(const Stream<T>* streams, int n) {
 
 // One step of a block. kUniform: one set of parameters for all lanes, kept in registers.
 template <class Model, class T, bool kUniform, bool kHard, bool kEasy>
-void advance(int64_t lanes, Arrays<const T, Sizes<Model, T>::S> from, Arrays<T, Sizes<Model, T>::S> to,
-             Arrays<const T, Sizes<Model, T>::P> params, Arrays<const T, Sizes<Model, T>::X> inputs,
-             T* spikes) {
+void advance(int64_t lanes, Arrays<const T, Sizes<Model, T>::S> from,
+             Arrays<T, Sizes<Model, T>::S> to, Arrays<const T, Sizes<Model, T>::P> params,
+             Arrays<const T, Sizes<Model, T>::X> inputs, T* spikes) {
   using State = typename Model::template State<T>;
   using Params = typename Model::template Params<T>;
   using Inputs = typename Model::template Inputs<T>;
@@ -116,10 +116,8 @@ SPIKEXLA_HD void advance_any(bool uniform, bool hard, int64_t lanes,
     advance_easy<Model, T, true, true>(easy, lanes, from, to, params, inputs, spikes);
   else if (uniform)
     advance_easy<Model, T, true, false>(easy, lanes, from, to, params, inputs, spikes);
-  else if (hard)
-    advance_easy<Model, T, false, true>(easy, lanes, from, to, params, inputs, spikes);
-  else
-    advance_easy<Model, T, false, false>(easy, lanes, from, to, params, inputs, spikes);
+  else if (hard) advance_easy<Model, T, false, true>(easy, lanes, from, to, params, inputs, spikes);
+  else advance_easy<Model, T, false, false>(easy, lanes, from, to, params, inputs, spikes);
 }
 
 template <class Model, class T>
@@ -128,8 +126,7 @@ void neuron_forward(const NeuronForward<T>& a) {
   alignas(64) T room[(S + P + X) * kForwardLanes];
   const bool uniform = all_uniform(a.params, P);
   const Rows<T, S, kForwardLanes> start(a.state0, room, a.lanes);
-  const Rows<T, P, kForwardLanes> params(a.params, room + S * kForwardLanes,
-                                          uniform ? 1 : a.lanes);
+  const Rows<T, P, kForwardLanes> params(a.params, room + S * kForwardLanes, uniform ? 1 : a.lanes);
   Rows<T, X, kForwardLanes> inputs(a.inputs, room + (S + P) * kForwardLanes, a.lanes);
   Arrays<T, S> state;
   for (int k = 0; k < S; ++k) state.at[k] = a.state1[k];

@@ -40,8 +40,8 @@ class FlushDenormals {
 #endif
 };
 
-// Polite waiting: a few hundred nanoseconds of spinning, then the processor is offered to others, so
-// that a busy machine costs a time slice and not a standstill.
+// Polite waiting: a few hundred nanoseconds of spinning, then the processor is offered to others,
+// so that a busy machine costs a time slice and not a standstill.
 class Backoff {
  public:
   void wait() {
@@ -58,8 +58,8 @@ class Backoff {
   int spins_ = 0;
 };
 
-// Runs body(task) for every task in [0, tasks) on the caller and at most `helpers` threads of `pool`
-// (anything with Schedule(function)). `body` may refer to the caller's stack.
+// Runs body(task) for every task in [0, tasks) on the caller and at most `helpers` threads of
+// `pool` (anything with Schedule(function)). `body` may refer to the caller's stack.
 template <class Pool, class Body>
 void parallel_for(Pool& pool, int64_t tasks, int64_t helpers, const Body& body) {
   struct Shared {

@@ -1,7 +1,8 @@
 // Philox 4x32-10: random words as a pure function of (seed, stream, step, index).
 //
-// Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. A draw depends on what it is
-// for and on nothing else, so numbers are the same for any number of threads, any split and any device.
+// Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. A draw depends on what it
+// is for and on nothing else, so numbers are the same for any number of threads, any split and any
+// device.
 #pragma once
 
 #include "portable.h"
@@ -12,12 +13,10 @@ struct Words {
   uint32_t w0, w1, w2, w3;
 };
 
-SPIKEXLA_HD uint32_t mul_hi(uint32_t a, uint32_t b) {
-  return uint32_t((uint64_t{a} * b) >> 32);
-}
+SPIKEXLA_HD uint32_t mul_hi(uint32_t a, uint32_t b) { return uint32_t((uint64_t{a} * b) >> 32); }
 
-// Four independent words. `index` says who draws (a neuron, a row), `step` when or how many draws ago,
-// `stream` for which purpose; the seed is the user's.
+// Four independent words. `index` says who draws (a neuron, a row), `step` when or how many draws
+// ago, `stream` for which purpose; the seed is the user's.
 SPIKEXLA_HD Words philox(uint64_t seed, uint32_t stream, uint32_t step, uint64_t index) {
   uint32_t k0 = uint32_t(seed), k1 = uint32_t(seed >> 32);
   uint32_t c0 = uint32_t(index), c1 = uint32_t(index >> 32), c2 = step, c3 = stream;

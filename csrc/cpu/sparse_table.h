@@ -1,6 +1,7 @@
 // What crosses from the handlers and builders of sparse matrices to the loops of one SIMD level.
 //
-// Like table.h: the same for every level, outside the per-level namespace, and no code beyond sizes.
+// Like table.h: the same for every level, outside the per-level namespace, and no code beyond
+// sizes.
 #pragma once
 
 #include <cstdint>
@@ -44,9 +45,9 @@ struct Transposed {
   T *d_spikes, *d_weights, *d_scalar;
 };
 
-inline constexpr int64_t kDrawLanes = 16;     // rows drawn side by side
-inline constexpr int64_t kNetworkFan = 512;   // longer rows are sorted one by one
-inline constexpr double kFarAway = 1e18;      // a gap that no row reaches over
+inline constexpr int64_t kDrawLanes = 16;    // rows drawn side by side
+inline constexpr int64_t kNetworkFan = 512;  // longer rows are sorted one by one
+inline constexpr double kFarAway = 1e18;     // a gap that no row reaches over
 
 // Rows [first, last) of `fan` sorted targets each, uniform in [0, n_post) or, with `skip_self` in
 // rows i < n_post, in that without i.
@@ -64,7 +65,8 @@ constexpr int64_t draw_room(const DrawRows& a) {
   return use_bitmap(a) ? a.n_post / 32 + 1 : a.fan * (kDrawLanes + 1) + 4;
 }
 
-// `count` gaps of a Bernoulli process: floor(log(u) * scale), draws [at, at + count) of stream `block`.
+// `count` gaps of a Bernoulli process: floor(log(u) * scale), draws [at, at + count) of stream
+// `block`.
 struct DrawGaps {
   uint64_t seed, block;
   uint32_t at;
@@ -73,7 +75,8 @@ struct DrawGaps {
   double* gaps;
 };
 
-// Loops over the rows return -1, or the first source whose row would be read or written out of bounds.
+// Loops over the rows return -1, or the first source whose row would be read or written out of
+// bounds.
 template <class T>
 struct EventLoops {
   int64_t (*scan)(const T* spikes, int64_t first, int64_t last, int32_t* ids);  // ids of non-zeros

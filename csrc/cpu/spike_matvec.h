@@ -1,9 +1,9 @@
-// Event-driven products with a sparse matrix on the CPU: y += s W for the non-zero entries of s, and
-// the transposed products of its gradient.
+// Event-driven products with a sparse matrix on the CPU: y += s W for the non-zero entries of s,
+// and the transposed products of its gradient.
 //
 // The order of additions is part of the contract: a target receives its events by ascending source,
-// and within a source in the order of the row. Rows are sorted, so a range of targets is one slice of
-// each row, and ranges can go to different threads without changing that order.
+// and within a source in the order of the row. Rows are sorted, so a range of targets is one slice
+// of each row, and ranges can go to different threads without changing that order.
 #pragma once
 
 #include <cstring>
@@ -16,9 +16,9 @@ SPIKEXLA_BEGIN
 namespace cpu {
 using namespace abi;
 
-constexpr int64_t kAhead = 4;        // sources between a row's prefetch and its use
-constexpr int64_t kAheadLines = 8;   // the hardware prefetcher continues from there
-constexpr int64_t kCountLimit = 128; // below: counting is faster than bisection
+constexpr int64_t kAhead = 4;         // sources between a row's prefetch and its use
+constexpr int64_t kAheadLines = 8;    // the hardware prefetcher continues from there
+constexpr int64_t kCountLimit = 128;  // below: counting is faster than bisection
 
 SPIKEXLA_HD int64_t row_begin(const RowsView& r, int64_t i) {
   return r.small ? int64_t{r.small[i]} : r.large ? r.large[i] : i * r.fan;
@@ -38,7 +38,8 @@ SPIKEXLA_HD int64_t count_below(const int32_t* row, int64_t size, int64_t bound)
   return from - row + below;
 }
 
-// Whether all targets lie in [first, last): the only guard between a row and memory that is not ours.
+// Whether all targets lie in [first, last): the only guard between a row and memory that is not
+// ours.
 SPIKEXLA_HD bool inside(const int32_t* row, int64_t size, int64_t first, int64_t last) {
   uint32_t widest = 0;
   for (int64_t k = 0; k < size; ++k) {
@@ -53,7 +54,8 @@ SPIKEXLA_HD bool row_exists(const RowsView& r, int64_t begin, int64_t end) {
 }
 
 // Writes the ids of the non-zero entries of spikes[first, last); returns how many. A block without
-// events costs one reduction; in a block with events the id is written always and kept if it counts.
+// events costs one reduction; in a block with events the id is written always and kept if it
+// counts.
 template <class Bits, class T>
 int64_t scan_events(const T* spikes, int64_t first, int64_t last, int32_t* ids) {
   static_assert(sizeof(Bits) == sizeof(T));
@@ -93,8 +95,8 @@ int64_t deliver(const Deliver<T>& a) {
     if (!row_exists(a.rows, begin, end)) return i;
     const int32_t* row = a.rows.targets + begin;
     const int64_t lo = whole ? 0 : count_below(row, end - begin, a.first);
-    const int64_t hi = whole || a.last == a.n_post ? end - begin
-                                                   : count_below(row, end - begin, a.last);
+    const int64_t hi =
+        whole || a.last == a.n_post ? end - begin : count_below(row, end - begin, a.last);
     if (lo > hi || !inside(row + lo, hi - lo, a.first, a.last)) return i;
     const T s = a.spikes ? a.spikes[i] : T(1);
     T* const y = a.y;
@@ -134,9 +136,8 @@ int64_t transposed(const Transposed<T>& a) {
     const bool silent = a.d_spikes == nullptr && s == T(0);
     if (!silent && !inside(row, size, 0, a.n_post)) return i;
     if (a.d_spikes)
-      a.d_spikes[i] = a.weight_step
-                          ? gather_sum<T, true>(row, a.weights + begin, size, a.dy)
-                          : *a.weights * gather_sum<T, false>(row, nullptr, size, a.dy);
+      a.d_spikes[i] = a.weight_step ? gather_sum<T, true>(row, a.weights + begin, size, a.dy)
+                                    : *a.weights * gather_sum<T, false>(row, nullptr, size, a.dy);
     if (a.d_scalar && !silent) scalar += s * gather_sum<T, false>(row, nullptr, size, a.dy);
     if (T* dw = a.d_weights ? a.d_weights + begin : nullptr) {
       if (silent && !a.accumulate)

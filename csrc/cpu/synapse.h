@@ -43,14 +43,22 @@ void synapse_drive(const SynapseBlock<T>& a) {
   const bool uniform = a.decay.lane == 0 && a.value.lane == 0;
   const int which = (a.conductance ? 4 : 0) + (a.decays ? 2 : 0) + (uniform ? 1 : 0);
   switch (which) {
-    case 0: return drive_block<T, false, false, false>(a);
-    case 1: return drive_block<T, false, false, true>(a);
-    case 2: return drive_block<T, false, true, false>(a);
-    case 3: return drive_block<T, false, true, true>(a);
-    case 4: return drive_block<T, true, false, false>(a);
-    case 5: return drive_block<T, true, false, true>(a);
-    case 6: return drive_block<T, true, true, false>(a);
-    case 7: return drive_block<T, true, true, true>(a);
+    case 0:
+      return drive_block<T, false, false, false>(a);
+    case 1:
+      return drive_block<T, false, false, true>(a);
+    case 2:
+      return drive_block<T, false, true, false>(a);
+    case 3:
+      return drive_block<T, false, true, true>(a);
+    case 4:
+      return drive_block<T, true, false, false>(a);
+    case 5:
+      return drive_block<T, true, false, true>(a);
+    case 6:
+      return drive_block<T, true, true, false>(a);
+    case 7:
+      return drive_block<T, true, true, true>(a);
   }
 }
 

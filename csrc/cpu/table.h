@@ -1,6 +1,7 @@
 // What crosses from the handlers to the loops of one SIMD level: plain pointers in plain structs.
 //
-// This file is the same for every level, so it lies outside the per-level namespace and holds no code.
+// This file is the same for every level, so it lies outside the per-level namespace and holds no
+// code.
 #pragma once
 
 #include <cstdint>

@@ -23,8 +23,8 @@ inline std::string describe(const ffi::AnyBuffer& b) {
   return text + ")";
 }
 
-// Asks for huge pages under a large result before it is first written. A fresh result of 40 MB costs
-// 10,000 page faults otherwise, which is more than the arithmetic.
+// Asks for huge pages under a large result before it is first written. A fresh result of 40 MB
+// costs 10,000 page faults otherwise, which is more than the arithmetic.
 inline void prefer_huge_pages(const void* data, size_t bytes) {
 #if defined(MADV_HUGEPAGE)
   constexpr uintptr_t kHuge = uintptr_t{1} << 21;

@@ -5,7 +5,8 @@
 // args   states..., g...                                      (in place: also the first results)
 //        {params..., drive} each population, {decay, value} each port,
 //        {begins, targets, weights} each projection
-// rets   states..., g..., rasters...                          (steps, ceil(size / 32)) uint32; or empty
+// rets   states..., g..., rasters...                          (steps, ceil(size / 32)) uint32; or
+// empty
 #include "cpu/network.h"
 
 #include <cstring>
@@ -22,12 +23,15 @@ class Reader {
   Reader(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Span<const int64_t> plan)
       : args_(args), rets_(rets), plan_(plan) {}
 
-  int64_t number() { return at_ < plan_.size() ? plan_[at_++] : (fail("the plan is too short"), 0); }
+  int64_t number() {
+    return at_ < plan_.size() ? plan_[at_++] : (fail("the plan is too short"), 0);
+  }
   ffi::AnyBuffer arg() { return *args_.get<ffi::AnyBuffer>(arg_++); }
   bool has_args(size_t n) { return arg_ + n <= args_.size() || (fail("too few arrays"), false); }
   bool has_rets(size_t n) { return ret_ + n <= rets_.size() || (fail("too few results"), false); }
 
-  // The next result, with the operand that it starts from copied in if XLA did not share the memory.
+  // The next result, with the operand that it starts from copied in if XLA did not share the
+  // memory.
   template <class T>
   T* in_place(int64_t size) {
     if (!has_args(1) || !has_rets(1)) return nullptr;
@@ -102,8 +106,7 @@ void read_synapses(Reader& r, Projection<T>& q) {
       q.rows.small = reinterpret_cast<const int32_t*>(begins.untyped_data());
     else if (begins.element_type() == ffi::S64)
       q.rows.large = reinterpret_cast<const int64_t*>(begins.untyped_data());
-    else
-      r.fail("CSR: begins must be int32 or int64");
+    else r.fail("CSR: begins must be int32 or int64");
   }
   if (targets.element_type() != ffi::S32) r.fail("targets must be int32");
   q.rows.targets = reinterpret_cast<const int32_t*>(targets.untyped_data());
@@ -146,8 +149,7 @@ ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
   if (!r.ok()) return invalid("network_run: " + r.complaint());
   if (steps == 0) return ffi::Error::Success();
   const int64_t helpers = std::min<int64_t>(pool.num_threads(), abi::thread_limit() - 1);
-  const auto network =
-      std::make_shared<Network<T>>(std::move(pops), std::move(projections), steps);
+  const auto network = std::make_shared<Network<T>>(std::move(pops), std::move(projections), steps);
   if (!Network<T>::run(network, pool, helpers))
     return invalid("network_run: a row of synapses is unsorted or points outside its population");
   return ffi::Error::Success();
@@ -157,9 +159,8 @@ ffi::Error handle(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingR
                   ffi::Span<const int64_t> plan, int64_t steps) {
   if (args.size() == 0) return invalid("network_run: no populations");
   Reader r(args, rets, plan);
-  return by_float_type(*args.get<ffi::AnyBuffer>(0), [&](auto zero) {
-    return run<decltype(zero)>(pool, r, steps);
-  });
+  return by_float_type(*args.get<ffi::AnyBuffer>(0),
+                       [&](auto zero) { return run<decltype(zero)>(pool, r, steps); });
 }
 
 XLA_FFI_Error* handler(XLA_FFI_CallFrame* frame) {
@@ -177,8 +178,8 @@ XLA_FFI_Error* handler(XLA_FFI_CallFrame* frame) {
 }  // namespace
 
 void add_network_kernels(std::vector<Kernel>& kernels) {
-  kernels.push_back({"spikexla.network_run.v1", "cpu", "", "", "", "",
-                     reinterpret_cast<void*>(&handler)});
+  kernels.push_back(
+      {"spikexla.network_run.v1", "cpu", "", "", "", "", reinterpret_cast<void*>(&handler)});
 }
 
 }  // namespace spikexla

@@ -1,7 +1,8 @@
 // XLA handlers of the neuron models on the CPU: buffers in, blocks of lanes out. No mathematics.
 //
-// forward   state..., params..., inputs...                       -> state..., spikes, checkpoints...
-// backward  checkpoints..., params..., inputs..., d_state..., d_spikes, surrogate operands
+// forward   state..., params..., inputs...                       -> state..., spikes,
+// checkpoints... backward  checkpoints..., params..., inputs..., d_state..., d_spikes, surrogate
+// operands
 //                                                           -> d_state..., d_inputs..., d_params...
 //
 // state, params: (*vmap, *lanes). inputs, spikes: (*vmap, time, *lanes). checkpoints:
@@ -40,7 +41,8 @@ class Operands {
     return true;
   }
   bool ret(int k, bool has_time) {
-    if (!lanes_.add((*rets_.get<ffi::AnyBuffer>(k))->dimensions(), has_time, &out_[k])) return false;
+    if (!lanes_.add((*rets_.get<ffi::AnyBuffer>(k))->dimensions(), has_time, &out_[k]))
+      return false;
     views_.push_back(&out_[k]);
     return true;
   }
@@ -96,8 +98,8 @@ const abi::NeuronLoops<T>& loops(int model) {
   else return abi::table().neurons[model].f64;
 }
 
-ffi::Error forward(int model, ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets rets,
-                   int64_t lane_axes, int64_t every, bool hard) {
+ffi::Error forward(int model, ffi::ThreadPool pool, ffi::RemainingArgs args,
+                   ffi::RemainingRets rets, int64_t lane_axes, int64_t every, bool hard) {
   const abi::NeuronRow& n = abi::table().neurons[model];
   const int S = n.num_state, P = n.num_params, X = n.num_inputs;
   if (int(args.size()) != S + P + X || int(rets.size()) != 2 * S + 1)
@@ -108,7 +110,8 @@ ffi::Error forward(int model, ffi::ThreadPool pool, ffi::RemainingArgs args, ffi
   bool fits = o.ret(S, true);
   for (int k = 0; k < S + P + X; ++k) fits = fits && o.arg(k, k >= S + P, steps);
   for (int k = 0; k < S; ++k) fits = fits && o.ret(k, false);
-  if (!fits) return invalid(std::string(n.model) + " forward: shapes do not fit " + describe(spikes));
+  if (!fits)
+    return invalid(std::string(n.model) + " forward: shapes do not fit " + describe(spikes));
   const bool keep = !o.empty_result(S + 1) && every > 0;
   for (int k = S + 1; keep && k < 2 * S + 1; ++k)
     if (!o.ret(k, true) || o.result_steps(k) != (steps + every - 1) / every)
@@ -139,8 +142,9 @@ ffi::Error forward(int model, ffi::ThreadPool pool, ffi::RemainingArgs args, ffi
   });
 }
 
-ffi::Error backward(int model, ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets rets,
-                    int64_t lane_axes, int64_t every, bool hard, int32_t surrogate) {
+ffi::Error backward(int model, ffi::ThreadPool pool, ffi::RemainingArgs args,
+                    ffi::RemainingRets rets, int64_t lane_axes, int64_t every, bool hard,
+                    int32_t surrogate) {
   const abi::NeuronRow& n = abi::table().neurons[model];
   const int S = n.num_state, P = n.num_params, X = n.num_inputs;
   const int kState = S + P + X, kSpikes = kState + S, kOperands = kSpikes + 1;
@@ -171,40 +175,42 @@ ffi::Error backward(int model, ffi::ThreadPool pool, ffi::RemainingArgs args, ff
     const auto operand = [&](int k) {
       return *reinterpret_cast<const T*>(args.get<ffi::AnyBuffer>(k)->untyped_data());
     };
-    over_blocks(pool, o.lanes(), abi::kBackwardLanes, [&](int64_t row, int64_t lane, int64_t lanes) {
-      thread_local std::vector<T> scratch;
-      scratch.resize(abi::neuron_scratch(S, P, X, every));
-      abi::NeuronBackward<T> a{};
-      a.lanes = lanes;
-      a.steps = o.lanes().steps();
-      a.every = every;
-      a.hard = hard;
-      a.surrogate = surrogate;
-      a.surrogate_a = operand(kOperands);
-      a.surrogate_b = operand(kOperands + 1);
-      for (int k = 0; k < S; ++k) {
-        a.checkpoints[k] = o.stream<T>(k, row, lane);
-        a.d_state1[k] = o.stream<T>(kState + k, row, lane);
-        a.d_state0[k] = o.result<T>(k, row, lane);
-      }
-      for (int k = 0; k < P; ++k) {
-        a.params[k] = o.stream<T>(S + k, row, lane);
-        a.d_params[k] = o.empty_result(S + X + k) ? nullptr : o.result<T>(S + X + k, row, lane);
-      }
-      for (int k = 0; k < X; ++k) {
-        a.inputs[k] = o.stream<T>(S + P + k, row, lane);
-        a.d_inputs[k] = o.empty_result(S + k) ? nullptr : o.result<T>(S + k, row, lane);
-        if (a.d_inputs[k]) a.row = o.result_row(S + k);
-      }
-      a.d_spikes = o.stream<T>(kSpikes, row, lane);
-      a.scratch = scratch.data();
-      loops<T>(model).backward(a);
-    });
+    over_blocks(
+        pool, o.lanes(), abi::kBackwardLanes, [&](int64_t row, int64_t lane, int64_t lanes) {
+          thread_local std::vector<T> scratch;
+          scratch.resize(abi::neuron_scratch(S, P, X, every));
+          abi::NeuronBackward<T> a{};
+          a.lanes = lanes;
+          a.steps = o.lanes().steps();
+          a.every = every;
+          a.hard = hard;
+          a.surrogate = surrogate;
+          a.surrogate_a = operand(kOperands);
+          a.surrogate_b = operand(kOperands + 1);
+          for (int k = 0; k < S; ++k) {
+            a.checkpoints[k] = o.stream<T>(k, row, lane);
+            a.d_state1[k] = o.stream<T>(kState + k, row, lane);
+            a.d_state0[k] = o.result<T>(k, row, lane);
+          }
+          for (int k = 0; k < P; ++k) {
+            a.params[k] = o.stream<T>(S + k, row, lane);
+            a.d_params[k] = o.empty_result(S + X + k) ? nullptr : o.result<T>(S + X + k, row, lane);
+          }
+          for (int k = 0; k < X; ++k) {
+            a.inputs[k] = o.stream<T>(S + P + k, row, lane);
+            a.d_inputs[k] = o.empty_result(S + k) ? nullptr : o.result<T>(S + k, row, lane);
+            if (a.d_inputs[k]) a.row = o.result_row(S + k);
+          }
+          a.d_spikes = o.stream<T>(kSpikes, row, lane);
+          a.scratch = scratch.data();
+          loops<T>(model).backward(a);
+        });
     return ffi::Error::Success();
   });
 }
 
-// One handler a model: XLA's handlers are plain function pointers, so the index is a template argument.
+// One handler a model: XLA's handlers are plain function pointers, so the index is a template
+// argument.
 template <int kModel>
 XLA_FFI_Error* forward_handler(XLA_FFI_CallFrame* frame) {
   static auto* handler =
@@ -216,9 +222,8 @@ XLA_FFI_Error* forward_handler(XLA_FFI_CallFrame* frame) {
           .Attr<int64_t>("every")
           .Attr<bool>("hard")
           .To([](ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets rets,
-                 int64_t lane_axes, int64_t every, bool hard) {
-            return forward(kModel, pool, args, rets, lane_axes, every, hard);
-          })
+                 int64_t lane_axes, int64_t every,
+                 bool hard) { return forward(kModel, pool, args, rets, lane_axes, every, hard); })
           .release();
   return handler->Call(frame);
 }

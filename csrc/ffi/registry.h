@@ -7,9 +7,9 @@
 namespace spikexla {
 
 struct Kernel {
-  std::string name;      // the XLA target, with its version: "spikexla.lif.forward.v1"
-  std::string platform;  // "cpu" or "CUDA"
-  std::string model;     // of a neuron kernel, else empty
+  std::string name;                   // the XLA target, with its version: "spikexla.lif.forward.v1"
+  std::string platform;               // "cpu" or "CUDA"
+  std::string model;                  // of a neuron kernel, else empty
   std::string state, params, inputs;  // its field names, blank-separated, in order
   void* handler;
 };

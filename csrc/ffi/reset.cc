@@ -1,9 +1,9 @@
 // XLA handler of reset: fills many buffers of any type in one call, in place.
 //
 // args   buffers..., values..., mask           rets   buffers...
-// A value has as many elements as its buffer, or a number that divides it: it is then repeated, so a
-// scalar is a constant and (neurons,) is the same for every trial. mask is () for all, or (trials,)
-// bool: only those indices of the leading axis are written.
+// A value has as many elements as its buffer, or a number that divides it: it is then repeated, so
+// a scalar is a constant and (neurons,) is the same for every trial. mask is () for all, or
+// (trials,) bool: only those indices of the leading axis are written.
 #include <cstring>
 #include <vector>
 
@@ -57,7 +57,8 @@ ffi::Error handle(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingR
   std::vector<Fill> fills(n);
   std::vector<int64_t> tasks = {0};  // running sum of the chunks of each buffer
   for (size_t k = 0; k < n; ++k) {
-    const ffi::AnyBuffer from = *args.get<ffi::AnyBuffer>(k), value = *args.get<ffi::AnyBuffer>(n + k);
+    const ffi::AnyBuffer from = *args.get<ffi::AnyBuffer>(k),
+                         value = *args.get<ffi::AnyBuffer>(n + k);
     ffi::AnyBuffer to = **rets.get<ffi::AnyBuffer>(k);
     const int64_t bytes = to.size_bytes(), value_bytes = value.size_bytes();
     if (from.size_bytes() != to.size_bytes() || value.element_type() != to.element_type() ||
@@ -72,7 +73,9 @@ ffi::Error handle(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingR
     fills[k] = {reinterpret_cast<char*>(to.untyped_data()),
                 reinterpret_cast<const char*>(from.untyped_data()),
                 reinterpret_cast<const char*>(value.untyped_data()),
-                bytes, value_bytes, rows ? bytes / rows : 0};
+                bytes,
+                value_bytes,
+                rows ? bytes / rows : 0};
     tasks.push_back(tasks.back() + (bytes + kChunk - 1) / kChunk);
   }
   const bool* keep = masked ? reinterpret_cast<const bool*>(mask.untyped_data()) : nullptr;
@@ -88,19 +91,16 @@ ffi::Error handle(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingR
 }
 
 XLA_FFI_Error* handler(XLA_FFI_CallFrame* frame) {
-  static auto* bound = ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .RemainingArgs()
-                           .RemainingRets()
-                           .To(handle)
-                           .release();
+  static auto* bound =
+      ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().RemainingArgs().RemainingRets().To(handle).release();
   return bound->Call(frame);
 }
 
 }  // namespace
 
 void add_reset_kernels(std::vector<Kernel>& kernels) {
-  kernels.push_back({"spikexla.reset.v1", "cpu", "", "", "", "", reinterpret_cast<void*>(&handler)});
+  kernels.push_back(
+      {"spikexla.reset.v1", "cpu", "", "", "", "", reinterpret_cast<void*>(&handler)});
 }
 
 }  // namespace spikexla

@@ -4,9 +4,10 @@
 // spikes_vjp   indptr, indices, weights, dy             -> d_spikes
 // weights_vjp  indptr, indices, spikes, dy              -> d_weights
 //
-// All arrays carry the same number of leading (batch) axes, of size 1 where they repeat. After these:
-// indptr (n_pre + 1), or (0) if indices is (n_pre, fan) and not (nnz); weights like indices, or one
-// value; spikes and d_spikes (n_pre); y, init and dy (n_post). A d_weights that repeats is summed.
+// All arrays carry the same number of leading (batch) axes, of size 1 where they repeat. After
+// these: indptr (n_pre + 1), or (0) if indices is (n_pre, fan) and not (nnz); weights like indices,
+// or one value; spikes and d_spikes (n_pre); y, init and dy (n_post). A d_weights that repeats is
+// summed.
 #include <atomic>
 #include <cstring>
 #include <vector>
@@ -89,14 +90,14 @@ struct Forward {
     const int64_t blocks = (n_pre + kScanBlock - 1) / kScanBlock;
     events.resize(size_t(blocks) + 1);
     for (int64_t b = 0; b < blocks; ++b)
-      events[b] = scan(b * kScanBlock, std::min(n_pre, (b + 1) * kScanBlock),
-                       ids.data() + b * kScanBlock);
+      events[b] =
+          scan(b * kScanBlock, std::min(n_pre, (b + 1) * kScanBlock), ids.data() + b * kScanBlock);
     return deliver(0, n_post, ids.data(), events.data(), blocks);
   }
 };
 
-// One product on several threads: tasks first scan blocks of spikes, then serve ranges of targets. A
-// task of the second kind waits for those of the first, which running threads hold.
+// One product on several threads: tasks first scan blocks of spikes, then serve ranges of targets.
+// A task of the second kind waits for those of the first, which running threads hold.
 template <class T>
 void share(ffi::ThreadPool& pool, const Forward<T>& f, int64_t threads, BadRow& bad) {
   const int64_t blocks = (f.n_pre + kScanBlock - 1) / kScanBlock;
@@ -111,7 +112,8 @@ void share(ffi::ThreadPool& pool, const Forward<T>& f, int64_t threads, BadRow& 
     events[b] = f.scan(first, std::min(f.n_pre, first + kScanBlock), ids + first);
   };
   int64_t scans = blocks;
-  if (blocks <= 2) {  // the number of events is soon known, and says whether help is worth its price
+  if (blocks <=
+      2) {  // the number of events is soon known, and says whether help is worth its price
     int64_t all = 0;
     for (int64_t b = 0; b < blocks; ++b) {
       scan(b);
@@ -165,16 +167,16 @@ ffi::Error forward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Remaining
   return by_float_type(result, [&](auto zero) {
     using T = decltype(zero);
     const auto item = [&](int64_t b) {
-      return Forward<T>{rows.at(batch, b),
-                        events_only ? static_cast<const void*>(batch.at<uint8_t>(s, b))
-                                    : batch.at<T>(s, b),
-                        events_only,
-                        rows.n_pre,
-                        y.size,
-                        batch.at<const T>(w, b),
-                        has_init ? batch.at<const T>(init, b) : nullptr,
-                        weight_axes != 0,
-                        batch.at<T>(y, b)};
+      return Forward<T>{
+          rows.at(batch, b),
+          events_only ? static_cast<const void*>(batch.at<uint8_t>(s, b)) : batch.at<T>(s, b),
+          events_only,
+          rows.n_pre,
+          y.size,
+          batch.at<const T>(w, b),
+          has_init ? batch.at<const T>(init, b) : nullptr,
+          weight_axes != 0,
+          batch.at<T>(y, b)};
     };
     BadRow bad;
     const int64_t items = batch.size(), threads = most_threads(pool);
@@ -203,8 +205,8 @@ template <class Body>
 void over_sources(ffi::ThreadPool& pool, const Rows& rows, const Batch& batch, const Body& body) {
   const int64_t items = batch.size();
   const SourceBlocks blocks(rows.n_pre, rows.indices.size);
-  const int64_t helpers = std::min(most_threads(pool) - 1,
-                                   items * rows.indices.size / kWorthAHelper);
+  const int64_t helpers =
+      std::min(most_threads(pool) - 1, items * rows.indices.size / kWorthAHelper);
   parallel_for(pool, items == 0 ? 0 : blocks.count(), helpers, [&](int64_t block) {
     for (int64_t b = 0; b < items; ++b)
       body(block, b, rows.at(batch, b), block * blocks.block,
@@ -228,13 +230,13 @@ ffi::Error spikes_vjp(ffi::ThreadPool pool, ffi::AnyBuffer begins, ffi::AnyBuffe
   return by_float_type(result, [&](auto zero) {
     using T = decltype(zero);
     BadRow bad;
-    over_sources(pool, rows, batch,
-                 [&](int64_t, int64_t b, const abi::RowsView& view, int64_t first, int64_t last) {
-                   bad.note(loops<T>().transposed(
-                       {view, batch.at<const T>(w, b), weight_axes != 0, nullptr,
-                        batch.at<const T>(g, b), first, last, g.size, false, batch.at<T>(d, b),
-                        nullptr, nullptr}));
-                 });
+    over_sources(
+        pool, rows, batch,
+        [&](int64_t, int64_t b, const abi::RowsView& view, int64_t first, int64_t last) {
+          bad.note(loops<T>().transposed({view, batch.at<const T>(w, b), weight_axes != 0, nullptr,
+                                          batch.at<const T>(g, b), first, last, g.size, false,
+                                          batch.at<T>(d, b), nullptr, nullptr}));
+        });
     return bad.result();
   });
 }
@@ -260,14 +262,14 @@ ffi::Error weights_vjp(ffi::ThreadPool pool, ffi::AnyBuffer begins, ffi::AnyBuff
     // Sums of blocks, added up in one order whoever made them.
     std::vector<T> sums(scalar ? SourceBlocks(rows.n_pre, rows.indices.size).count() * items : 0);
     if (items == 0) std::memset(result.untyped_data(), 0, result.size_bytes());
-    over_sources(pool, rows, batch, [&](int64_t block, int64_t b, const abi::RowsView& view,
-                                        int64_t first, int64_t last) {
-      bad.note(loops<T>().transposed({view, nullptr, 0, batch.at<const T>(s, b),
-                                      batch.at<const T>(g, b), first, last, g.size,
-                                      !batch.first_of(d, b), nullptr,
-                                      scalar ? nullptr : batch.at<T>(d, b),
-                                      scalar ? &sums[block * items + b] : nullptr}));
-    });
+    over_sources(
+        pool, rows, batch,
+        [&](int64_t block, int64_t b, const abi::RowsView& view, int64_t first, int64_t last) {
+          bad.note(loops<T>().transposed(
+              {view, nullptr, 0, batch.at<const T>(s, b), batch.at<const T>(g, b), first, last,
+               g.size, !batch.first_of(d, b), nullptr, scalar ? nullptr : batch.at<T>(d, b),
+               scalar ? &sums[block * items + b] : nullptr}));
+        });
     for (int64_t b = 0; scalar && b < items; ++b) {
       T* total = batch.at<T>(d, b);
       if (batch.first_of(d, b)) *total = T(0);
@@ -278,12 +280,8 @@ ffi::Error weights_vjp(ffi::ThreadPool pool, ffi::AnyBuffer begins, ffi::AnyBuff
 }
 
 XLA_FFI_Error* forward_handler(XLA_FFI_CallFrame* frame) {
-  static auto* handler = ffi::Ffi::Bind()
-                             .Ctx<ffi::ThreadPool>()
-                             .RemainingArgs()
-                             .RemainingRets()
-                             .To(forward)
-                             .release();
+  static auto* handler =
+      ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().RemainingArgs().RemainingRets().To(forward).release();
   return handler->Call(frame);
 }
 

@@ -48,8 +48,8 @@ struct LifFamily {
   static constexpr const char* kName = kRefractory ? (kConductance ? "lif_ref_coba" : "lif_ref")
                                                    : (kConductance ? "lif_coba" : "lif");
   static constexpr const char* kState = kRefractory ? "V refractory" : "V";
-  static constexpr const char* kParams = kRefractory ? "rate R V_rest V_th V_reset scale hold"
-                                                     : "rate R V_rest V_th V_reset scale";
+  static constexpr const char* kParams =
+      kRefractory ? "rate R V_rest V_th V_reset scale hold" : "rate R V_rest V_th V_reset scale";
   static constexpr bool kAlwaysEasy = !kConductance;
   static constexpr const char* kInputs = kConductance ? "I G jump" : "I jump";
   template <class T>
@@ -100,8 +100,8 @@ struct LifFamily {
   }
 
   // Transpose of `step` from state `s` to `next`. `ds` enters as the cotangent of `next` and leaves
-  // as that of `s`; `din` is set; `dp` accumulates. `slope`, `next_slope` are the surrogate's slopes
-  // at the two states; the factor `scale` is applied here.
+  // as that of `s`; `din` is set; `dp` accumulates. `slope`, `next_slope` are the surrogate's
+  // slopes at the two states; the factor `scale` is applied here.
   template <bool kWantParams, class T>
   SPIKEXLA_HD static void step_vjp(const State<T>& s, const State<T>& next, const Params<T>& p,
                                    const Inputs<T>& in, bool hard, T slope, T next_slope, T d_spike,
@@ -151,7 +151,8 @@ struct LifFamily {
   }
 
  private:
-  // What a spike takes off V. The hard reset's V is a constant to the gradient, as in brainpy.state.
+  // What a spike takes off V. The hard reset's V is a constant to the gradient, as in
+  // brainpy.state.
   template <class T>
   SPIKEXLA_HD static T fall(T V, const Params<T>& p, bool hard) {
     return (hard ? V : p.V_th) - p.V_reset;

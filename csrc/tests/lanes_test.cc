@@ -1,4 +1,5 @@
-// Lanes: shapes of operands against the plain meaning of numpy's broadcasting, before and after merging.
+// Lanes: shapes of operands against the plain meaning of numpy's broadcasting, before and after
+// merging.
 #include "cpu/lanes.h"
 
 #include "check.h"
@@ -25,7 +26,13 @@ int64_t plain_offset(const Shape& dims, const Shape& at) {
 
 // Walks all lanes of `grid` (without time) through the merged views and compares every offset.
 void walk(const Shape& grid, const std::vector<Shape>& operands) {
-  Lanes lanes([&] { Shape d = grid; d.insert(d.begin(), 5); return d; }(), int64_t(grid.size()));
+  Lanes lanes(
+      [&] {
+        Shape d = grid;
+        d.insert(d.begin(), 5);
+        return d;
+      }(),
+      int64_t(grid.size()));
   std::vector<View> views(operands.size());
   std::vector<View*> all;
   for (size_t k = 0; k < operands.size(); ++k) {
@@ -81,7 +88,8 @@ void refusals() {
 }  // namespace
 
 int main() {
-  const std::vector<Shape> grids = {{}, {1}, {6}, {1, 1}, {4, 6}, {3, 1, 5}, {2, 3, 4}, {0}, {3, 0}};
+  const std::vector<Shape> grids = {{},        {1},       {6}, {1, 1}, {4, 6},
+                                    {3, 1, 5}, {2, 3, 4}, {0}, {3, 0}};
   for (const Shape& grid : grids) {
     const int masks = 1 << grid.size();
     for (int m = 0; m < masks; ++m)

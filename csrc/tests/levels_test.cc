@@ -1,4 +1,5 @@
-// All SIMD levels that this processor has give the same bits, for every model, forward and backward.
+// All SIMD levels that this processor has give the same bits, for every model, forward and
+// backward.
 #include <cstring>
 #include <vector>
 
@@ -70,8 +71,8 @@ class Run {
     }
     f.spikes = result(kSteps * kLanes);
     b.d_spikes = {draw(kSteps * kLanes, -1, 1), 1, kLanes};
-    b.scratch = result(
-        abi::neuron_scratch(row_.num_state, row_.num_params, row_.num_inputs, kEvery));
+    b.scratch =
+        result(abi::neuron_scratch(row_.num_state, row_.num_params, row_.num_inputs, kEvery));
     const size_t scratch = results_.size() - 1;
     loops<T>(row_).forward(f);
     loops<T>(row_).backward(b);

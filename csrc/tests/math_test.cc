@@ -1,4 +1,5 @@
-// exp and expm1 against libm in a wider type: the error bound that math.h states, on the whole range.
+// exp and expm1 against libm in a wider type: the error bound that math.h states, on the whole
+// range.
 #include "math.h"
 
 #include <cmath>
@@ -29,8 +30,8 @@ void worst_error(const char* type, const Row& row, T (*ours)(T), long double (*l
   double worst = 0, at = 0;
   for (int k = 0; k <= 400000; ++k) {
     // Half of the points on a grid with both ends, half drawn.
-    const double x0 = k % 2 ? uniform(rng, row.low, row.high)
-                            : row.low + (row.high - row.low) * (k / 400000.0);
+    const double x0 =
+        k % 2 ? uniform(rng, row.low, row.high) : row.low + (row.high - row.low) * (k / 400000.0);
     const T x = T(x0);
     const double error = ulps<T>(ours(x), libm((long double)x));
     if (!(error <= worst)) worst = error, at = double(x);

@@ -1,7 +1,8 @@
 // Every model's step_vjp against central differences of its step, with no Python in the way.
 //
-// `step` is smooth between spikes, so states are drawn clear of the threshold and the surrogate's slope
-// is 0 first. The surrogate's part is linear in its slope: it is checked as a difference of two calls.
+// `step` is smooth between spikes, so states are drawn clear of the threshold and the surrogate's
+// slope is 0 first. The surrogate's part is linear in its slope: it is checked as a difference of
+// two calls.
 #include "models.h"
 
 #include <cmath>
@@ -92,7 +93,8 @@ Gradients<Trial<Model>> vjp(const Trial<Model>& t, const typename Trial<Model>::
   return g;
 }
 
-// d/dx of sum_k w_k next_k by central differences, where x is the field that `at` points to in a copy.
+// d/dx of sum_k w_k next_k by central differences, where x is the field that `at` points to in a
+// copy.
 template <class Model, class At>
 double central(const Trial<Model>& t, const typename Trial<Model>::State& w, const At& at) {
   Trial<Model> low = t, high = t;
@@ -109,9 +111,9 @@ double central(const Trial<Model>& t, const typename Trial<Model>::State& w, con
 }
 
 void near(const std::string& what, double got, double want, double size) {
-  check(std::fabs(got - want) <= 1e-6 * (1 + size),
-        what + ": step_vjp says " + std::to_string(got) + ", differences say " +
-            std::to_string(want));
+  check(std::fabs(got - want) <= 1e-6 * (1 + size), what + ": step_vjp says " +
+                                                        std::to_string(got) + ", differences say " +
+                                                        std::to_string(want));
 }
 
 template <class Model>

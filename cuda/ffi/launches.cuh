@@ -16,11 +16,12 @@ inline constexpr std::initializer_list<ffi::Traits> kGraphSafe = {
 
 inline ffi::Error checked(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return ffi::Error::Success();
-  std::string message = std::string("spikexla: ") + what + " could not be launched: " +
-                        cudaGetErrorString(error) + ".";
+  std::string message = std::string("spikexla: ") + what +
+                        " could not be launched: " + cudaGetErrorString(error) + ".";
   if (error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction)
     message +=
-        " The library holds no code for this GPU. Rebuild it there with SPIKEXLA_CUDA_ARCHS=native, "
+        " The library holds no code for this GPU. Rebuild it there with "
+        "SPIKEXLA_CUDA_ARCHS=native, "
         "or choose the pure JAX path with sx.backend('xla').";
   return ffi::Error::Internal(message);
 }

@@ -66,14 +66,15 @@ class Operands {
   template <class T, int N>
   void place(int first, cuda::Operand<const T> (&to)[N]) const {
     for (int k = 0; k < N; ++k)
-      to[k] = operand<const T>(in_[first + k], args_.get<ffi::AnyBuffer>(first + k)->untyped_data());
+      to[k] =
+          operand<const T>(in_[first + k], args_.get<ffi::AnyBuffer>(first + k)->untyped_data());
   }
   template <class T, int N>
   void place_results(int first, cuda::Operand<T> (&to)[N]) const {
     for (int k = 0; k < N; ++k)
       if (!empty_result(first + k))
-        to[k] = operand<T>(out_[first + k],
-                           (*rets_.get<ffi::AnyBuffer>(first + k))->untyped_data());
+        to[k] =
+            operand<T>(out_[first + k], (*rets_.get<ffi::AnyBuffer>(first + k))->untyped_data());
   }
   int64_t result_steps(int k) const { return out_[k].steps; }
   bool empty_result(int k) const { return (*rets_.get<ffi::AnyBuffer>(k))->element_count() == 0; }
@@ -102,10 +103,11 @@ class Operands {
 };
 
 ffi::Error too_many_axes(const char* model) {
-  return invalid(std::string(model) + ": the operands repeat along so many different axes that more than " +
-                 std::to_string(kMaxRank) +
-                 " remain after merging those that all walk in step. Broadcast the parameters to the "
-                 "shape of the state, or nest fewer vmaps.");
+  return invalid(
+      std::string(model) + ": the operands repeat along so many different axes that more than " +
+      std::to_string(kMaxRank) +
+      " remain after merging those that all walk in step. Broadcast the parameters to the "
+      "shape of the state, or nest fewer vmaps.");
 }
 
 template <class Model>
@@ -162,7 +164,8 @@ ffi::Error backward(cudaStream_t stream, ffi::RemainingArgs args, ffi::Remaining
   // The grid comes from a result: under vmap a cotangent of size 1 may stand for all of them.
   std::vector<int64_t> wide(d_state0.dimensions().begin(), d_state0.dimensions().end());
   if (d_spikes.dimensions().size() != wide.size() + 1 || int64_t(wide.size()) < lane_axes)
-    return invalid(std::string(Model::kName) + " backward: shapes do not fit " + describe(d_spikes));
+    return invalid(std::string(Model::kName) + " backward: shapes do not fit " +
+                   describe(d_spikes));
   const int64_t time_axis = int64_t(wide.size()) - lane_axes;
   wide.insert(wide.begin() + time_axis, d_spikes.dimensions()[time_axis]);
   Operands o(args, rets, Lanes(wide, lane_axes), lane_axes);

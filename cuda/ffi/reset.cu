@@ -1,4 +1,5 @@
-// XLA handler of reset on a GPU. The twin of csrc/ffi/reset.cc, with the same arguments and results.
+// XLA handler of reset on a GPU. The twin of csrc/ffi/reset.cc, with the same arguments and
+// results.
 #include <algorithm>
 
 #include "ffi/launches.cuh"
@@ -18,8 +19,8 @@ bool in_words(std::initializer_list<int64_t> sizes, std::initializer_list<const 
 }
 
 // Describes buffer k; false if its value or the mask does not fit.
-bool describe_fill(const ffi::AnyBuffer& from, const ffi::AnyBuffer& value, const ffi::AnyBuffer& to,
-                   const ffi::AnyBuffer& mask, cuda::Fill* fill) {
+bool describe_fill(const ffi::AnyBuffer& from, const ffi::AnyBuffer& value,
+                   const ffi::AnyBuffer& to, const ffi::AnyBuffer& mask, cuda::Fill* fill) {
   const int64_t bytes = to.size_bytes(), value_bytes = value.size_bytes();
   if (int64_t(from.size_bytes()) != bytes || value.element_type() != to.element_type() ||
       (bytes > 0 && (value_bytes == 0 || bytes % value_bytes != 0)))
@@ -64,8 +65,8 @@ ffi::Error handle(cudaStream_t stream, ffi::RemainingArgs args, ffi::RemainingRe
       a.fills[a.count++] = fill;
     }
     if (a.count == cuda::kMostFills || k + 1 == n) {
-      const cudaError_t error = cuda::launch<&cuda::reset<cuda::ResetArgs>>(
-          stream, blocks, cuda::kResetThreads, 0, a);
+      const cudaError_t error =
+          cuda::launch<&cuda::reset<cuda::ResetArgs>>(stream, blocks, cuda::kResetThreads, 0, a);
       if (error) return checked(error, "reset");
       a.count = 0;
       blocks = 0;
@@ -87,7 +88,8 @@ XLA_FFI_Error* handler(XLA_FFI_CallFrame* frame) {
 }  // namespace
 
 void add_reset_kernels(std::vector<Kernel>& kernels) {
-  kernels.push_back({"spikexla.reset.v1", "CUDA", "", "", "", "", reinterpret_cast<void*>(&handler)});
+  kernels.push_back(
+      {"spikexla.reset.v1", "CUDA", "", "", "", "", reinterpret_cast<void*>(&handler)});
 }
 
 }  // namespace spikexla

@@ -111,8 +111,9 @@ ffi::Error forward(cudaStream_t stream, ffi::RemainingArgs args, ffi::RemainingR
   Operand y, w, s;
   Rows rows;
   const int64_t weight_axes = int64_t(weights.dimensions().size()) - rank;
-  if (rank < 0 || weight_axes < 0 || !rows.read(batch, begins, targets) || !batch.add(weights, weight_axes, &w) ||
-      !batch.add(spikes, 1, &s) || !batch.add(result, 1, &y) ||
+  if (rank < 0 || weight_axes < 0 || !rows.read(batch, begins, targets) ||
+      !batch.add(weights, weight_axes, &w) || !batch.add(spikes, 1, &s) ||
+      !batch.add(result, 1, &y) ||
       (has_init && (first.element_count() != result.element_count() ||
                     first.element_type() != result.element_type())) ||
       s.size != rows.n_pre || (weight_axes != 0 && w.size != rows.indices.size) ||
@@ -130,9 +131,9 @@ ffi::Error forward(cudaStream_t stream, ffi::RemainingArgs args, ffi::RemainingR
       using Spike = decltype(spike);
       const auto axes = all(batch);
       return deliver<T, Spike>(
-          stream, {grid(batch, axes), device_rows(batch, rows, axes), operand<const T>(batch, w, axes),
-                   weight_axes != 0, operand<const Spike>(batch, s, axes), operand<T>(batch, y, axes),
-                   y.size, 0, 0});
+          stream, {grid(batch, axes), device_rows(batch, rows, axes),
+                   operand<const T>(batch, w, axes), weight_axes != 0,
+                   operand<const Spike>(batch, s, axes), operand<T>(batch, y, axes), y.size, 0, 0});
     };
     return checked(events_only ? run(uint8_t{}) : run(T{}), "spike_matvec");
   });
@@ -146,18 +147,22 @@ ffi::Error spikes_vjp(cudaStream_t stream, ffi::AnyBuffer begins, ffi::AnyBuffer
   Operand w, g, d;
   Rows rows;
   const int64_t weight_axes = int64_t(weights.dimensions().size()) - rank;
-  if (rank < 0 || weight_axes < 0 || !rows.read(batch, begins, targets) || !batch.add(weights, weight_axes, &w) ||
-      !batch.add(dy, 1, &g) || !batch.add(result, 1, &d) || d.size != rows.n_pre ||
-      (weight_axes != 0 && w.size != rows.indices.size) ||
+  if (rank < 0 || weight_axes < 0 || !rows.read(batch, begins, targets) ||
+      !batch.add(weights, weight_axes, &w) || !batch.add(dy, 1, &g) || !batch.add(result, 1, &d) ||
+      d.size != rows.n_pre || (weight_axes != 0 && w.size != rows.indices.size) ||
       weights.element_type() != result.element_type() || dy.element_type() != result.element_type())
     return invalid("spike_matvec: shapes do not fit " + describe(result));
   if (too_deep(batch)) return too_many_axes();
   return by_float_type(result, [&](auto zero) {
     using T = decltype(zero);
     const auto axes = all(batch);
-    const cuda::SpikesVjpArgs<T> a{
-        grid(batch, axes), device_rows(batch, rows, axes), operand<const T>(batch, w, axes), weight_axes != 0,
-        operand<const T>(batch, g, axes), operand<T>(batch, d, axes), g.size};
+    const cuda::SpikesVjpArgs<T> a{grid(batch, axes),
+                                   device_rows(batch, rows, axes),
+                                   operand<const T>(batch, w, axes),
+                                   weight_axes != 0,
+                                   operand<const T>(batch, g, axes),
+                                   operand<T>(batch, d, axes),
+                                   g.size};
     return checked(cuda::launch<&cuda::spikes_vjp<T>>(
                        stream, sparse_blocks(a.batch.lanes * rows.n_pre, cuda::kPartials),
                        kSparseThreads, 0, a),
@@ -182,21 +187,20 @@ cudaError_t shared_weight_vjp(cudaStream_t stream, const Batch& batch, const Row
 }
 
 template <class T>
-cudaError_t weights_vjp(cudaStream_t stream, const Batch& batch, const Rows& rows,
-                        const Operand& s, const Operand& g, const Operand& d) {
+cudaError_t weights_vjp(cudaStream_t stream, const Batch& batch, const Rows& rows, const Operand& s,
+                        const Operand& g, const Operand& d) {
   const auto summed = repeats(batch, d);
   auto kept = summed;
   kept.flip();
-  const cuda::WeightsVjpArgs<T> a{
-      grid(batch, kept),
-      grid(batch, summed),
-      device_rows(batch, rows, kept),
-      operand<const T>(batch, s, kept),
-      operand<const T>(batch, g, kept),
-      operand<const T>(batch, s, summed),
-      operand<const T>(batch, g, summed),
-      operand<T>(batch, d, kept),
-      g.size};
+  const cuda::WeightsVjpArgs<T> a{grid(batch, kept),
+                                  grid(batch, summed),
+                                  device_rows(batch, rows, kept),
+                                  operand<const T>(batch, s, kept),
+                                  operand<const T>(batch, g, kept),
+                                  operand<const T>(batch, s, summed),
+                                  operand<const T>(batch, g, summed),
+                                  operand<T>(batch, d, kept),
+                                  g.size};
   return cuda::launch<&cuda::weights_vjp<T>>(
       stream, sparse_blocks(a.kept.lanes * rows.n_pre, cuda::kWarp), kSparseThreads, 0, a);
 }
@@ -209,17 +213,18 @@ ffi::Error weights_vjp(cudaStream_t stream, ffi::AnyBuffer begins, ffi::AnyBuffe
   Operand s, g, d;
   Rows rows;
   const int64_t weight_axes = int64_t(result.dimensions().size()) - rank;
-  if (rank < 0 || weight_axes < 0 || !rows.read(batch, begins, targets) || !batch.add(spikes, 1, &s) ||
-      !batch.add(dy, 1, &g) || !batch.add(result, weight_axes, &d) || s.size != rows.n_pre ||
-      (weight_axes != 0 && d.size != rows.indices.size) ||
+  if (rank < 0 || weight_axes < 0 || !rows.read(batch, begins, targets) ||
+      !batch.add(spikes, 1, &s) || !batch.add(dy, 1, &g) || !batch.add(result, weight_axes, &d) ||
+      s.size != rows.n_pre || (weight_axes != 0 && d.size != rows.indices.size) ||
       spikes.element_type() != result.element_type() || dy.element_type() != result.element_type())
     return invalid("spike_matvec: shapes do not fit " + describe(result));
   if (too_deep(batch)) return too_many_axes();
   const auto summed = repeats(batch, d);
   for (size_t k = 0; k < summed.size(); ++k)
     if (weight_axes != 0 && summed[k] && (rows.indptr.strides[k] || rows.indices.strides[k]))
-      return invalid("spike_matvec: weights that several items share need rows that they share. "
-                     "Map the weights over the same axis as the connectivity.");
+      return invalid(
+          "spike_matvec: weights that several items share need rows that they share. "
+          "Map the weights over the same axis as the connectivity.");
   return by_float_type(result, [&](auto zero) {
     using T = decltype(zero);
     if (weight_axes != 0)

@@ -1,12 +1,13 @@
 // CUDA's words for a plain C++ compiler: kernels run on the host, thread by thread.
 //
-// So the kernels and their handlers are tested on machines without a GPU (tests/test_cuda_on_host.py):
-// the same source, every lane, every branch. Not a backend: it is slow, and it says nothing of speed,
-// of memory order between warps, or of what the hardware refuses.
+// So the kernels and their handlers are tested on machines without a GPU
+// (tests/test_cuda_on_host.py): the same source, every lane, every branch. Not a backend: it is
+// slow, and it says nothing of speed, of memory order between warps, or of what the hardware
+// refuses.
 //
-// The 32 threads of a warp are fibers that take turns; a warp-wide operation hands the turn on until
-// every thread has arrived. A kernel that reaches such an operation with part of a warp gets wrong
-// numbers here, as it would on a GPU.
+// The 32 threads of a warp are fibers that take turns; a warp-wide operation hands the turn on
+// until every thread has arrived. A kernel that reaches such an operation with part of a warp gets
+// wrong numbers here, as it would on a GPU.
 #pragma once
 
 #include <ucontext.h>

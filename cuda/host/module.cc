@@ -6,7 +6,7 @@ SPIKEXLA_BEGIN
 namespace cuda {
 extern unsigned char shared[];
 unsigned char shared[48 << 10] __attribute__((aligned(16)));
-}
+}  // namespace cuda
 SPIKEXLA_END
 
 namespace {
