@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     plan = timing.QUICK if args.quick else timing.Plan()
     sizes = args.sizes or (suite.QUICK_SIZES if args.quick else suite.SIZES)
     about = machine.describe()
-    print(f"spikexla bench {args.suite}: {suite.__doc__.strip().splitlines()[0]}")
+    print(f"spikexla bench {args.suite}: {(suite.__doc__ or '').strip().splitlines()[0]}")
     print(
         f"{about['cpu']}, {about['cores']} cores, {about['simd']}; {about['device']}; "
         f"jax {about['versions']['jax']}, Python {about['python']}; load {about['load_average']}"

@@ -17,13 +17,14 @@ from .timing import Plan, interleave
 SIZES = (4_000, 40_000, 400_000)
 QUICK_SIZES = (4_000,)
 FAN_OUT, ACTIVE = 80, 0.002
+MOST_STEPS = 1_000
 WORK = 4_000_000  # neurons times steps: small enough to count in float32, exactly
 
 
 def rows(sizes: Sequence[int], plan: Plan) -> Iterator[Row]:
     """A row for each number of neurons; times are per step."""
     for n in sizes:
-        steps = max(5, WORK // n // (10 if plan.quick else 1))
+        steps = max(5, min(MOST_STEPS, WORK // n) // (10 if plan.quick else 1))
         conn = fixed_num_post(n, n, FAN_OUT, seed=1)
         spikes = jnp.asarray(np.random.default_rng(0).random((steps, n)) < ACTIVE)
         loops, counts = {}, {}

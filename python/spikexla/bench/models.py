@@ -8,6 +8,7 @@ competitors compute the same bits, and spike counts must be equal to the last on
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,8 @@ from ..ops import neuron_scan, neuron_step
 from ..surrogate import Arctan, Surrogate
 
 GAIN = np.float32(0.125)
-PARAMS = lif_step.Params(GAIN, *(np.float32(x) for x in (1, 0, 1, 0, 1)))
+CONSTANTS: tuple[Any, ...] = (GAIN, *(np.float32(x) for x in (1, 0, 1, 0, 1)))
+PARAMS = lif_step.Params(*CONSTANTS)
 SPIKE = Arctan(2.0)
 NONE = np.float32(0)  # no jump
 

@@ -24,9 +24,9 @@ class Row:
     """One case: the native kernels and their pure JAX competitors on the same inputs.
 
     `moved` is the least number of bytes that one call must read and write, `counts` what each
-    competitor counted (spikes, as a rule). The case is held to the ratio `goal` or to `limit`
-    seconds. `floor` names a sample that is no competitor: what the hardware allows. `error` says in
-    which way the competitors did not do the same work.
+    competitor counted (spikes, as a rule). The case is held to the ratio `goal`, to the fastest
+    competitor or the one named `against`, or to `limit` seconds. `floor` names a sample that is no
+    competitor: what the hardware allows. `error` says how the competitors' work differed.
     """
 
     case: str
@@ -35,6 +35,7 @@ class Row:
     counts: Mapping[str, float] = field(default_factory=dict)
     goal: float | None = None
     limit: float | None = None
+    against: str | None = None
     floor: str | None = None
     error: str | None = None
     note: str = ""
@@ -49,9 +50,13 @@ class Row:
     @property
     def ratio(self) -> float | None:
         """Median time of the fastest competitor over that of the native kernels."""
-        if self.rival is None or NATIVE not in self.samples:
+        return self.ratio_to(self.rival)
+
+    def ratio_to(self, name: str | None) -> float | None:
+        """Median time of this competitor over that of the native kernels."""
+        if name is None or name not in self.samples or NATIVE not in self.samples:
             return None
-        return self.samples[self.rival].median / self.samples[NATIVE].median
+        return self.samples[name].median / self.samples[NATIVE].median
 
     @property
     def bandwidth(self) -> tuple[float, float | None] | None:
@@ -67,7 +72,9 @@ class Row:
             "seconds": {name: asdict(sample) for name, sample in self.samples.items()},
             "ratio": self.ratio,
             "rival": self.rival,
+            "ratios": {name: self.ratio_to(name) for name in self.samples if name != NATIVE},
             "goal": self.goal,
+            "goal_against": self.against or self.rival,
             "limit_s": self.limit,
             "floor": self.floor,
             "bytes_moved": self.moved,
@@ -123,12 +130,17 @@ def _cells(row: Row, names: Iterable[str]) -> list[str]:
     runs = {s.runs for s in row.samples.values()}
     return [
         row.case + (" ERROR" if row.error else ""),
-        *(_duration(row.samples.get(name)) for name in names),
+        *(_duration(row.samples.get(name)) + _ratio(row, name) for name in names),
         f"{ratio:.2f}x" if ratio is not None else "-",
         _goal(row),
         f"{speed[0] / 1e9:.3g}{copy}" if speed else "-",
         "/".join(str(n) for n in sorted(runs)),
     ]
+
+
+def _ratio(row: Row, name: str) -> str:
+    ratio = row.ratio_to(name)
+    return "" if name in (NATIVE, row.floor) or ratio is None else f" {ratio:.2f}x"
 
 
 def _goal(row: Row) -> str:
@@ -137,7 +149,8 @@ def _goal(row: Row) -> str:
         return f"{row.limit * 1e3:g} ms{' MISSED' if missed else ''}"
     if row.goal is None:
         return "-"
-    missed = row.ratio is not None and row.ratio < row.goal
+    ratio = row.ratio_to(row.against or row.rival)
+    missed = ratio is not None and ratio < row.goal
     return f"{row.goal:g}x{' MISSED' if missed else ''}"
 
 

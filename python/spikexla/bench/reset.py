@@ -87,7 +87,7 @@ def _synapses(n: int) -> Made:
 
 
 def _modules(net: Many, shape: tuple[int, int], batch: dict[str, int]) -> Made:
-    states = [part.g for part in net.parts]
+    states = [state for part in net.parts for state in part.states().values()]
 
     def reset():
         for state in states:
