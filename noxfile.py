@@ -113,5 +113,5 @@ def bench(session: nox.Session) -> None:
 
 def session_python(session: nox.Session) -> str:
     """The interpreter of the session's environment, by its full path."""
-    found = shutil.which("python", path=session.bin)
-    return found or sys.executable
+    path = session.bin if session.virtualenv.is_sandboxed else None
+    return shutil.which("python", path=path) or sys.executable

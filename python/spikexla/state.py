@@ -322,7 +322,7 @@ class ShortTermState(State):
         self._batched = (), None
 
     def __deepcopy__(self, memo: dict) -> State:
-        twin = super().__deepcopy__(memo)
+        twin: Any = super().__deepcopy__(memo)
         twin._start, twin._batched = self._start, ((), None)
         return twin
 

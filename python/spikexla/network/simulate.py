@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import backend as _backend
 from .. import environ, transform
+from ..backend import backend as _backend
 from ..module import Module
 from ..neuron.base import Neuron
 from ..ops.network_run import Population, Port, Projection, network_run, pack_bits, unpack_bits
@@ -104,7 +104,7 @@ def simulate(
             plan, why = capture(net, inputs), "all its parts are known to the engine"
         except NotAPlan as error:
             why = str(error)
-    with _backend.backend(chosen):
+    with _backend(chosen):
         run = _Engine(plan, record) if plan else _Loop(net, inputs, populations, record)
         result = _drive(run, steps, chunk, progress)
     path = "network_run" if plan else "for_loop"

@@ -31,7 +31,7 @@ class LibraryError(ImportError):
 def native():
     """The compiled module. Raises `LibraryError`, which says what to do, if it cannot be used."""
     try:
-        from .. import _native
+        from .. import _native  # pyright: ignore[reportAttributeAccessIssue]
     except ImportError as error:
         raise LibraryError(
             f"spikexla's compiled kernels could not be loaded ({error}). Reinstall the package "

@@ -187,7 +187,7 @@ def _reference(populations, projections, steps, record):
     (states, gs), rasters = jax.lax.scan(body, start, None, length=steps)
     if not record:
         rasters = [jnp.zeros((0, -(-p.size // 32)), jnp.uint32) for p in populations]
-    return [*(x for s in states for x in s), *(g for gp in gs for g in gp), *rasters]
+    return [*(x for s in states for x in s), *(g for gp in gs for g in gp), *(rasters or ())]
 
 
 def _spiked(p, state):
