@@ -133,7 +133,10 @@ def _path(kernel, hard, state, params, inputs):
 
 _MEMBRANE = {"R": 1.2, "V_rest": -60.0, "V_th": -50.0, "V_reset": -62.0, "scale": 1 / 12}
 _LEAK = "V sums terms of 60 mV: a float32 step rounds by 4e-6, and gradients multiply on a path"
-_DECAY = "as lif; besides, XLA's expm1 and ours differ by 2 ulp, and (e^-z - r) / z cancels"
+_DECAY = (
+    "as lif; besides, XLA's expm1 and ours differ by 2 ulp, (e^-z - r) / z cancels, and so does the "
+    "sum over lanes that is the gradient of a shared parameter"
+)
 _COUNT = {"V": between(-65, -51), "refractory": count(3)}
 
 CASES = [
@@ -157,7 +160,7 @@ CASES = [
         params={"rate": 0.1, **_MEMBRANE},
         inputs={"I": between(-10, 20), "G": between(0, 0.4), "jump": kicks(6)},
         reason=_DECAY,
-        rtol=1e-3,
+        rtol=3e-3,
     ),
     Case(
         lif_step.LIF_REF_COBA,
@@ -165,7 +168,7 @@ CASES = [
         params={"rate": 0.1, **_MEMBRANE, "hold": 4.0},
         inputs={"I": between(-10, 25), "G": between(0, 0.4), "jump": kicks(6)},
         reason=_DECAY,
-        rtol=1e-3,
+        rtol=3e-3,
     ),
 ]
 RTOL64 = 1e-9
