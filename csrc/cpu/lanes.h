@@ -5,13 +5,16 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
-#include <vector>
+
+#include "cpu/few.h"
 
 namespace spikexla {
 
+inline constexpr size_t kMaxAxes = 16;
+using Axes = Few<int64_t, kMaxAxes>;
+
 struct View {
-  std::vector<int64_t> strides;  // in elements, one a lane axis; 0: repeats
+  Axes strides;  // in elements, one a lane axis; 0: repeats
   int64_t time = 0;              // elements from one time step to the next; 0: repeats
   int64_t steps = 1;             // size of the time axis
 };
@@ -24,13 +27,13 @@ class Lanes {
     const int64_t time_axis = int64_t(dims.size()) - 1 - lane_axes;
     for (int64_t k = 0; k < int64_t(dims.size()); ++k)
       if (k == time_axis) steps_ = dims[k];
-      else dims_.push_back(dims[k]);
+      else fits_ = dims_.push_back(dims[k]) && fits_;
   }
 
-  // Registers an operand; false if its shape does not fit.
+  // Registers an operand; false if its shape does not fit, or has more axes than anybody.
   template <class Dims>
   bool add(const Dims& dims, bool has_time, View* view) const {
-    if (int64_t(dims.size()) != int64_t(dims_.size()) + has_time) return false;
+    if (!fits_ || int64_t(dims.size()) != int64_t(dims_.size()) + has_time) return false;
     const int64_t time_axis = has_time ? int64_t(dims.size()) - 1 - lane_axes_ : -1;
     view->strides.assign(dims_.size(), 0);
     int64_t stride = 1;
@@ -50,7 +53,8 @@ class Lanes {
   }
 
   // Merges axes: j and j+1 become one where every view steps over them evenly.
-  void merge(const std::vector<View*>& views) {
+  template <class Views>
+  void merge(const Views& views) {
     for (int64_t j = int64_t(dims_.size()) - 1; j >= 0; --j) {
       const bool last = j + 1 == int64_t(dims_.size());
       bool joins = !last;
@@ -71,7 +75,7 @@ class Lanes {
   }
 
   int64_t steps() const { return steps_; }
-  const std::vector<int64_t>& dims() const { return dims_; }
+  const Axes& dims() const { return dims_; }
   int64_t row() const { return dims_.back(); }  // lanes that lie side by side
   int64_t rows() const {
     int64_t n = 1;
@@ -91,13 +95,15 @@ class Lanes {
   }
 
  private:
-  void erase(const std::vector<View*>& views, int64_t axis) {
-    dims_.erase(dims_.begin() + axis);
-    for (View* v : views) v->strides.erase(v->strides.begin() + axis);
+  template <class Views>
+  void erase(const Views& views, int64_t axis) {
+    dims_.erase(axis);
+    for (View* v : views) v->strides.erase(axis);
   }
 
-  std::vector<int64_t> dims_;
+  Axes dims_;
   int64_t lane_axes_, steps_ = 1;
+  bool fits_ = true;
 };
 
 }  // namespace spikexla

@@ -67,8 +67,9 @@ class Operands {
   ffi::RemainingArgs args_;
   ffi::RemainingRets rets_;
   Lanes lanes_;
-  std::vector<View> in_, out_;
-  std::vector<View*> views_;
+  static constexpr size_t kMost = 5 * kMaxFields;  // state, parameters, inputs and their gradients
+  Few<View, kMost> in_, out_;
+  Few<View*, 2 * kMost> views_;
 };
 
 // Runs body(row, first lane, lanes) over blocks on the pool. Short rows get smaller blocks so that
