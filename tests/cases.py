@@ -134,8 +134,8 @@ def _path(kernel, hard, state, params, inputs):
 _MEMBRANE = {"R": 1.2, "V_rest": -60.0, "V_th": -50.0, "V_reset": -62.0, "scale": 1 / 12}
 _LEAK = "V sums terms of 60 mV: a float32 step rounds by 4e-6, and gradients multiply on a path"
 _DECAY = (
-    "as lif; besides, XLA's expm1 and ours differ by 2 ulp, (e^-z - r) / z cancels, and so does the "
-    "sum over lanes that is the gradient of a shared parameter"
+    "as lif; besides, XLA's expm1 and ours differ by 2 ulp, (e^-z - r) / z cancels, and so does "
+    "the sum over lanes that is the gradient of a shared parameter"
 )
 _COUNT = {"V": between(-65, -51), "refractory": count(3)}
 
