@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from ..backend import backend as _backend
 from ..module import Module
 from ..neuron.base import Neuron
 from ..ops.network_run import Population, Port, Projection, network_run, pack_bits, unpack_bits
+from ..ops.neuron_kernel import NeuronKernel
 from ..synapse.coba import COBA
 from ..transform.trace import Traced, commit, read
 from ..units import mantissa
@@ -170,20 +172,46 @@ def _join(parts: list, n: int, dt: float) -> Spikes:
     return Spikes(np.concatenate(when), np.concatenate(ids), n, dt)
 
 
+class _Structure(NamedTuple):
+    """What a compiled chunk depends on beside shapes; equal networks share the program."""
+
+    kernels: tuple[NeuronKernel, ...]
+    sizes: tuple[int, ...]
+    hard: tuple[bool, ...]
+    kinds: tuple[tuple[bool, ...], ...]  # of each population's ports: conductance or current
+    places: tuple[
+        tuple[int, int, int, int, int], ...
+    ]  # (pre, low, high, post, port) of projections
+
+
 class _Engine:
     """A captured network in `network_run`."""
 
     def __init__(self, plan: Plan, record: bool) -> None:
         self.plan, self.populations, self.record = plan, plan.populations, record
-        self.conductance = [any(isinstance(o, COBA) for _, o in its) for its in plan.ports]
+        kinds = tuple(tuple(isinstance(o, COBA) for _, o in its) for its in plan.ports)
+        self.structure = _Structure(
+            tuple(p.kernel(any(k)) for p, k in zip(plan.populations, kinds, strict=True)),
+            tuple(p.size for p in plan.populations),
+            tuple(p.spk_reset == "hard" for p in plan.populations),
+            kinds,
+            tuple(self._place(f) for f in plan.fed),
+        )
         self.constants = self._constants()
         self.compiled: dict[int, Any] = {}
+
+    def _place(self, f: Fed) -> tuple[int, int, int, int, int]:
+        index = {id(p): k for k, p in enumerate(self.populations)}
+        post = index[id(f.projection.post)]
+        synapses = [synapse for synapse, _ in self.plan.ports[post]]
+        port = next(k for k, synapse in enumerate(synapses) if synapse is f.projection.syn)
+        return index[id(f.pre)], f.low, f.high, post, port
 
     def _constants(self) -> Any:
         """All that a step reads and does not write, as arguments: nothing is baked in."""
         dt, plan = environ.get_dt_ms(), self.plan
-        pairs = zip(plan.populations, self.conductance, strict=True)
-        params = [p.derived(dt, conductance) for p, conductance in pairs]
+        pairs = zip(plan.populations, self.structure.kinds, strict=True)
+        params = [p.derived(dt, any(kinds)) for p, kinds in pairs]
         synapses = [[(s.decay(dt), _value(out)) for s, out in its] for its in plan.ports]
         flat = jax.tree.map(lambda x: x.reshape(-1) if x.ndim else x, (params, synapses))
         fed = [(f.projection.comm.conn, f.projection.comm.weight_mantissa) for f in plan.fed]
@@ -194,40 +222,11 @@ class _Engine:
         states = [p.kernel_state() for p in self.populations]
         return states, [[synapse.kernel_state() for synapse, _ in its] for its in self.plan.ports]
 
-    def _run(self, values: Any, constants: Any, steps: int) -> Any:
-        states, gs = jax.tree.map(lambda x: x.reshape(-1), values)
-        params, synapses, drives, fed = constants
-        populations = []
-        for k, (p, its) in enumerate(zip(self.populations, self.plan.ports, strict=True)):
-            kinds = [isinstance(out, COBA) for _, out in its]
-            ports = tuple(
-                Port(g, decay, value, kind)
-                for g, (decay, value), kind in zip(gs[k], synapses[k], kinds, strict=True)
-            )
-            kernel, hard = p.kernel(self.conductance[k]), p.spk_reset == "hard"
-            populations.append(
-                Population(kernel, p.size, states[k], params[k], drives[k], hard, ports)
-            )
-        projections = [
-            Projection(*self._place(f), conn, weights)
-            for f, (conn, weights) in zip(self.plan.fed, fed, strict=True)
-        ]
-        *after, rasters = network_run(populations, projections, steps, record=self.record)
-        after = jax.tree.map(lambda x, old: x.reshape(old.shape), tuple(after), values)
-        return after, rasters
-
-    def _place(self, f: Fed) -> tuple[int, int, int, int, int]:
-        """(pre, low, high, post, port) of a projection."""
-        index = {id(p): k for k, p in enumerate(self.populations)}
-        post = index[id(f.projection.post)]
-        synapses = [synapse for synapse, _ in self.plan.ports[post]]
-        port = next(k for k, synapse in enumerate(synapses) if synapse is f.projection.syn)
-        return index[id(f.pre)], f.low, f.high, post, port
-
     def compile(self, steps: int) -> None:
         """Compiles a chunk of this many steps."""
-        run = jax.jit(self._run, static_argnums=2)
-        self.compiled[steps] = run.lower(self._values(), self.constants, steps).compile()
+        leaves, tree = jax.tree.flatten((self._values(), self.constants))
+        shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in leaves)
+        self.compiled[steps] = _compiled(self.structure, steps, self.record, tree, shapes)
 
     def advance(self, steps: int, at: int) -> list:
         """Runs a chunk, gives the States their new values and returns the rasters."""
@@ -237,7 +236,41 @@ class _Engine:
         for its, values in zip(self.plan.ports, gs, strict=True):
             for (synapse, _), g in zip(its, values, strict=True):
                 synapse.set_kernel_state(g)
-        return jax.block_until_ready(rasters)
+        return jax.block_until_ready((rasters, states))[0]
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(structure: _Structure, steps: int, record: bool, tree: Any, shapes: tuple) -> Any:
+    run = jax.jit(functools.partial(_run, structure, steps, record))
+    return run.lower(*jax.tree.unflatten(tree, shapes)).compile()
+
+
+def _run(structure: _Structure, steps: int, record: bool, values: Any, constants: Any) -> Any:
+    """`steps` steps on plain arrays: ((states, gs), rasters)."""
+    states, gs = jax.tree.map(lambda x: x.reshape(-1), values)
+    params, synapses, drives, fed = constants
+    ports = [
+        tuple(Port(g, *pair, kind) for g, pair, kind in zip(*three, strict=True))
+        for three in zip(gs, synapses, structure.kinds, strict=True)
+    ]
+    populations = [
+        Population(kernel, size, state, param, drive, hard, its)
+        for kernel, size, hard, state, param, drive, its in zip(
+            structure.kernels,
+            structure.sizes,
+            structure.hard,
+            states,
+            params,
+            drives,
+            ports,
+            strict=True,
+        )
+    ]
+    projections = [
+        Projection(*place, *both) for place, both in zip(structure.places, fed, strict=True)
+    ]
+    *after, rasters = network_run(populations, projections, steps, record=record)
+    return jax.tree.map(lambda x, old: x.reshape(old.shape), tuple(after), values), rasters
 
 
 def _value(out: Any) -> Any:
@@ -277,6 +310,6 @@ class _Loop:
     def advance(self, steps: int, at: int) -> list:
         """Runs a chunk, gives the States their new values and returns the rasters."""
         traced, chunk = self.compiled[steps]
-        out, written, _ = chunk([jnp.int32(at)], read(traced.states))
+        out, written, _ = jax.block_until_ready(chunk([jnp.int32(at)], read(traced.states)))
         commit(traced.written, written, traced.written_trees)
-        return jax.block_until_ready(traced.result(out))
+        return traced.result(out)
