@@ -16,17 +16,17 @@ def _checked(name: Any, source: str) -> str:
     return name
 
 
-_current = _checked(os.environ.get("SPIKEXLA_BACKEND") or "native", "SPIKEXLA_BACKEND")
+_current = os.environ.get("SPIKEXLA_BACKEND") or "native"  # checked where it is used
 
 
 def current() -> str:
     """The name of the backend that ops take when they are not told otherwise."""
-    return _current
+    return _checked(_current, "SPIKEXLA_BACKEND")
 
 
 def resolve(name: str | None) -> str:
     """The backend a call with `backend=name` takes: `name`, or the current one for None."""
-    return _current if name is None else _checked(name, "backend=")
+    return current() if name is None else _checked(name, "backend=")
 
 
 def _switch(name: str) -> None:
