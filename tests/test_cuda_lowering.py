@@ -1,4 +1,4 @@
-"""What a program for a GPU calls: the CUDA kernels where they are built, else the definition in JAX.
+"""What a GPU program calls: the CUDA kernels where they are built, else the definition in JAX.
 
 Lowering needs no GPU, and a GPU program can be lowered on any machine.
 """
@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES
-
 from spikexla.ops import library, neuron_scan, neuron_step, reset, spike_matvec
 
 BUILT = library.native_cuda() is not None

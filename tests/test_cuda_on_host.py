@@ -1,4 +1,4 @@
-"""The CUDA kernels give the CPU's results: their own source, compiled for the host, thread by thread.
+"""The CUDA kernels give the CPU's results: their source, compiled for the host, thread by thread.
 
 cuda/host/cuda_runtime.h says how. What only a GPU can show, scripts/gpu_smoke.py checks there.
 """
@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from cases import CASES
 from spike_matvec_cases import CONNS, RTOL, problem
-
 from spikexla import surrogate as surrogates
 from spikexla.ops import kernels, neuron_scan, reset, spike_matvec
 
@@ -80,7 +79,9 @@ def pulled(f):
     def value(*operands):
         out, pull = jax.vjp(f, *operands)
         rng = np.random.default_rng(1)
-        return out, pull(jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), out))
+        return out, pull(
+            jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), out)
+        )
 
     return value
 
@@ -99,7 +100,9 @@ def test_each_kernel_is_one_of_the_cpu(host_kernels):
     cpu = {name for name, platform in kernels() if platform == "cpu"}
     assert len(set(host_kernels)) == len(host_kernels)
     assert set(host_kernels) <= cpu
-    assert {case.kernel.target(d) for case in CASES for d in ("forward", "backward")} <= set(host_kernels)
+    assert {case.kernel.target(d) for case in CASES for d in ("forward", "backward")} <= set(
+        host_kernels
+    )
 
 
 @every_case
@@ -163,13 +166,17 @@ def test_the_surrogate_may_differ_between_items(on_host):
 
     def slope(alpha, state, inputs):
         spike = surrogates.Surrogate("sigmoid", (alpha, jnp.float32(1)))
-        run = lambda x: neuron_scan(case.kernel, state, params, x, surrogate=spike, backend="native")  # noqa: E731
-        out, pull = jax.vjp(run, inputs)
+        out, pull = jax.vjp(
+            lambda x: neuron_scan(case.kernel, state, params, x, surrogate=spike, backend="native"),
+            inputs,
+        )
         return pull(jax.tree.map(jnp.ones_like, out))
 
-    items = [slope(a, jax.tree.map(lambda x: x[k], state), jax.tree.map(lambda x: x[:, k], inputs))
-             for k, a in enumerate(alphas)]  # fmt: skip
-    want = [np.stack([np.asarray(x) for x in leaf]) for leaf in zip(*map(jax.tree.leaves, items), strict=True)]
+    def item(k):
+        own = jax.tree.map(lambda x: x[k], state), jax.tree.map(lambda x: x[:, k], inputs)
+        return jax.tree.leaves(slope(alphas[k], *own))
+
+    want = [np.stack(leaf) for leaf in zip(*(item(k) for k in range(4)), strict=True)]
     _, got = on_host(jax.vmap(slope, in_axes=(0, 0, 1)), alphas, state, inputs)
     same_bits(want, got)
 

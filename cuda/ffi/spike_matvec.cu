@@ -16,20 +16,20 @@ namespace {
 using cuda::kMaxRank;
 using cuda::kSparseThreads;
 
-// Axes of a batch, chosen by their number.
-using Axes = std::vector<bool>;
+// Which axes of a batch are meant.
+using Chosen = std::vector<bool>;
 
-Axes all(const Batch& batch) { return Axes(batch.dims().size(), true); }
+Chosen all(const Batch& batch) { return Chosen(batch.dims().size(), true); }
 
-// Axes over which `o` repeats and others do not.
-Axes repeats(const Batch& batch, const Operand& o) {
-  Axes is = all(batch);
+// The axes over which `o` repeats and others do not.
+Chosen repeats(const Batch& batch, const Operand& o) {
+  Chosen is = all(batch);
   for (size_t k = 0; k < is.size(); ++k) is[k] = batch.dims()[k] != 1 && o.strides[k] == 0;
   return is;
 }
 
 // The chosen axes, innermost first, without those of size 1.
-cuda::Grid grid(const Batch& batch, const Axes& chosen) {
+cuda::Grid grid(const Batch& batch, const Chosen& chosen) {
   cuda::Grid g{1, 0, {}};
   for (size_t k = chosen.size(); k-- > 0;) {
     if (!chosen[k]) continue;
@@ -40,7 +40,7 @@ cuda::Grid grid(const Batch& batch, const Axes& chosen) {
 }
 
 template <class T>
-cuda::Operand<T> operand(const Batch& batch, const Operand& from, const Axes& chosen) {
+cuda::Operand<T> operand(const Batch& batch, const Operand& from, const Chosen& chosen) {
   cuda::Operand<T> o{static_cast<T*>(from.buffer->untyped_data()), 0, {}};
   int axis = 0;
   for (size_t k = chosen.size(); k-- > 0;)
@@ -48,7 +48,7 @@ cuda::Operand<T> operand(const Batch& batch, const Operand& from, const Axes& ch
   return o;
 }
 
-cuda::Rows device_rows(const Batch& batch, const Rows& from, const Axes& axes) {
+cuda::Rows device_rows(const Batch& batch, const Rows& from, const Chosen& axes) {
   cuda::Rows r{};
   if (from.indptr.size > 0 && from.fan == 0) {
     if (from.large) r.large = operand<const int64_t>(batch, from.indptr, axes);
