@@ -123,7 +123,10 @@ def choose_backend(name: str | None) -> Any:
     """The backend setting, a context manager; fails now if its kernels cannot be loaded."""
     from .. import backend
 
-    chosen = backend(name or backend.current())
+    try:
+        chosen = backend(name or backend.current())
+    except ValueError as error:  # of SPIKEXLA_BACKEND: the option has its choices
+        raise UserError(str(error)) from None
     if backend.current() == "native":
         from ..ops.library import LibraryError, native
 
