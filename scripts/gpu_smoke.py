@@ -1,6 +1,7 @@
 """Compares every CUDA kernel with its definition in JAX, and with the CPU's kernel bit for bit.
 
-The exceptions are sums by atomic additions. Needs jax and numpy alone, so it runs where pytest and brainunit are missing.
+The exceptions are sums by atomic additions. Needs jax and numpy alone, so it runs where pytest and
+brainunit are missing.
 
     python scripts/gpu_smoke.py               on the first GPU
     python scripts/gpu_smoke.py --device cpu  the CPU kernels against themselves: tries the script
