@@ -366,3 +366,19 @@ def test_an_unwanted_gradient_costs_no_memory():
     calls = [line for line in text.splitlines() if "backward.v1" in line and "custom-call(" in line]
     assert calls
     assert all("f32[50,64]" not in line.split("custom-call(")[0] for line in calls)
+
+
+@pytest.mark.parametrize("lanes", [(), (1,), (20,)], ids=str)
+def test_vmap_over_a_surrogate_gives_each_item_its_own(lanes):
+    case = CASES[0]
+    state, params, inputs = case.draw(lanes, 12)
+
+    def slope_sum(alpha, backend):
+        spike = surrogates.Sigmoid(alpha)
+        run = jax.grad(loss(case, backend, surrogate=spike), argnums=2)
+        return sum(x.sum() for x in run(state, params, inputs))
+
+    alphas = jnp.array([0.3, 0.5, 0.9, 1.4])
+    got = jax.vmap(lambda a: slope_sum(a, "native"))(alphas)
+    assert len(np.unique(np.asarray(got))) == 4
+    np.testing.assert_allclose(got, jax.vmap(lambda a: slope_sum(a, "xla"))(alphas), rtol=RTOL64)

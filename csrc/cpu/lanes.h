@@ -14,9 +14,9 @@ inline constexpr size_t kMaxAxes = 16;
 using Axes = Few<int64_t, kMaxAxes>;
 
 struct View {
-  Axes strides;  // in elements, one a lane axis; 0: repeats
-  int64_t time = 0;              // elements from one time step to the next; 0: repeats
-  int64_t steps = 1;             // size of the time axis
+  Axes strides;       // in elements, one a lane axis; 0: repeats
+  int64_t time = 0;   // elements from one time step to the next; 0: repeats
+  int64_t steps = 1;  // size of the time axis
 };
 
 class Lanes {

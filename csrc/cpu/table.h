@@ -102,7 +102,7 @@ struct Table {
   const SparseLoops* sparse;
 };
 
-inline constexpr int64_t kForwardLanes = 2048;  // two pages a row, and the state stays in L1
+inline constexpr int64_t kForwardLanes = 4096;  // four pages a row; the state stays in L1 or L2
 inline constexpr int64_t kBackwardLanes = 256;  // rows of a whole checkpoint segment stay in L2
 
 // Elements of scratch that `backward` of a model with these counts needs.

@@ -40,6 +40,16 @@ class Operands {
     views_.push_back(&in_[k]);
     return true;
   }
+  // An operand with the axes of vmap alone: one value for all lanes of an item.
+  bool scalar(int k, int64_t lane_axes) {
+    Axes dims;
+    for (const int64_t d : args_.get<ffi::AnyBuffer>(k)->dimensions()) dims.push_back(d);
+    for (int64_t j = 0; j < lane_axes; ++j) dims.push_back(1);
+    if (!lanes_.add(dims, false, &in_[k])) return false;
+    views_.push_back(&in_[k]);
+    return true;
+  }
+  bool varies_along_row(int k) const { return in_[k].strides.back() != 0; }
   bool ret(int k, bool has_time) {
     if (!lanes_.add((*rets_.get<ffi::AnyBuffer>(k))->dimensions(), has_time, &out_[k]))
       return false;
@@ -79,7 +89,7 @@ void over_blocks(ffi::ThreadPool& pool, const Lanes& lanes, int64_t most, const 
   if (lanes.size() == 0) return;
   const int64_t helpers = helpers_for(pool, lanes.size() * std::max<int64_t>(1, lanes.steps()));
   const int64_t share = (lanes.size() / (helpers + 1) + 63) / 64 * 64;
-  const int64_t block = std::max<int64_t>(64, std::min(most, share));
+  const int64_t block = std::max(std::min<int64_t>(64, most), std::min(most, share));
   const int64_t blocks = (lanes.row() + block - 1) / block;
   // Blocks of one task lie side by side: pages are then faulted in by one thread each.
   const int64_t per_task =
@@ -165,6 +175,7 @@ ffi::Error backward(int model, ffi::ThreadPool pool, ffi::RemainingArgs args,
   for (int k = 0; k < kSpikes; ++k)
     fits = fits && o.arg(k, k < S || (k >= S + P && k < kState),
                          k < S ? (steps + every - 1) / every : steps);
+  fits = fits && o.scalar(kOperands, lane_axes) && o.scalar(kOperands + 1, lane_axes);
   for (int k = 0; k < S + X + P; ++k)
     if (!o.empty_result(k)) fits = fits && o.ret(k, k >= S && k < S + X);
   if (!fits)
@@ -173,39 +184,39 @@ ffi::Error backward(int model, ffi::ThreadPool pool, ffi::RemainingArgs args,
   o.merge();
   return by_float_type(d_spikes, [&](auto zero) {
     using T = decltype(zero);
-    const auto operand = [&](int k) {
-      return *reinterpret_cast<const T*>(args.get<ffi::AnyBuffer>(k)->untyped_data());
-    };
-    over_blocks(
-        pool, o.lanes(), abi::kBackwardLanes, [&](int64_t row, int64_t lane, int64_t lanes) {
-          thread_local std::vector<T> scratch;
-          scratch.resize(abi::neuron_scratch(S, P, X, every));
-          abi::NeuronBackward<T> a{};
-          a.lanes = lanes;
-          a.steps = o.lanes().steps();
-          a.every = every;
-          a.hard = hard;
-          a.surrogate = surrogate;
-          a.surrogate_a = operand(kOperands);
-          a.surrogate_b = operand(kOperands + 1);
-          for (int k = 0; k < S; ++k) {
-            a.checkpoints[k] = o.stream<T>(k, row, lane);
-            a.d_state1[k] = o.stream<T>(kState + k, row, lane);
-            a.d_state0[k] = o.result<T>(k, row, lane);
-          }
-          for (int k = 0; k < P; ++k) {
-            a.params[k] = o.stream<T>(S + k, row, lane);
-            a.d_params[k] = o.empty_result(S + X + k) ? nullptr : o.result<T>(S + X + k, row, lane);
-          }
-          for (int k = 0; k < X; ++k) {
-            a.inputs[k] = o.stream<T>(S + P + k, row, lane);
-            a.d_inputs[k] = o.empty_result(S + k) ? nullptr : o.result<T>(S + k, row, lane);
-            if (a.d_inputs[k]) a.row = o.result_row(S + k);
-          }
-          a.d_spikes = o.stream<T>(kSpikes, row, lane);
-          a.scratch = scratch.data();
-          loops<T>(model).backward(a);
-        });
+    // A block has one surrogate. Items of a single lane may lie side by side with one each.
+    const bool apart = o.varies_along_row(kOperands) || o.varies_along_row(kOperands + 1);
+    over_blocks(pool, o.lanes(), apart ? 1 : abi::kBackwardLanes,
+                [&](int64_t row, int64_t lane, int64_t lanes) {
+                  thread_local std::vector<T> scratch;
+                  scratch.resize(abi::neuron_scratch(S, P, X, every));
+                  abi::NeuronBackward<T> a{};
+                  a.lanes = lanes;
+                  a.steps = o.lanes().steps();
+                  a.every = every;
+                  a.hard = hard;
+                  a.surrogate = surrogate;
+                  a.surrogate_a = *o.stream<T>(kOperands, row, lane).at;
+                  a.surrogate_b = *o.stream<T>(kOperands + 1, row, lane).at;
+                  for (int k = 0; k < S; ++k) {
+                    a.checkpoints[k] = o.stream<T>(k, row, lane);
+                    a.d_state1[k] = o.stream<T>(kState + k, row, lane);
+                    a.d_state0[k] = o.result<T>(k, row, lane);
+                  }
+                  for (int k = 0; k < P; ++k) {
+                    a.params[k] = o.stream<T>(S + k, row, lane);
+                    a.d_params[k] =
+                        o.empty_result(S + X + k) ? nullptr : o.result<T>(S + X + k, row, lane);
+                  }
+                  for (int k = 0; k < X; ++k) {
+                    a.inputs[k] = o.stream<T>(S + P + k, row, lane);
+                    a.d_inputs[k] = o.empty_result(S + k) ? nullptr : o.result<T>(S + k, row, lane);
+                    if (a.d_inputs[k]) a.row = o.result_row(S + k);
+                  }
+                  a.d_spikes = o.stream<T>(kSpikes, row, lane);
+                  a.scratch = scratch.data();
+                  loops<T>(model).backward(a);
+                });
     return ffi::Error::Success();
   });
 }
