@@ -13,7 +13,7 @@ import numpy as np
 
 from . import environ, init
 from .module import Batch, Module
-from .state import ACTIVE, ShortTermState, State, has_tracer
+from .state import ACTIVE, EPOCH, ShortTermState, State, has_tracer
 from .units import attach, is_quantity, mantissa
 
 Size = int | Sequence[int]
@@ -214,7 +214,8 @@ class Dynamics(Module):
     def _note_start(self, initializer: Any, batch_size: Batch) -> None:
         """Remembers what the states were started from, if starting again must give the same."""
         fixed = not callable(initializer) and not isinstance(initializer, State)
-        key = (initializer, lead_of(batch_size), environ.dftype())
+        # The epoch moves when a setting does, such as the precision.
+        key = (initializer, batch_size, environ.dftype(), EPOCH.value)
         object.__setattr__(self, "_started", key if fixed and ACTIVE.frame is None else None)
 
     def _start_again(self, initializer: Any, batch_size: Batch) -> bool:
@@ -225,8 +226,12 @@ class Dynamics(Module):
         started = self.__dict__.get("_started")
         if started is None or started[0] is not initializer:
             return False
-        if started[1:] != (lead_of(batch_size), environ.dftype()):
+        if started[1] != batch_size:
             return False
+        if started[3] != EPOCH.value:
+            if started[2] != environ.dftype():
+                return False
+            object.__setattr__(self, "_started", (*started[:3], EPOCH.value))
         for member in self.__dict__.values():
             if isinstance(member, ShortTermState):
                 member.reset()

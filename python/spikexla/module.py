@@ -116,6 +116,15 @@ class Module:
             if isinstance(value, _TREE):
                 yield from _members(value, PathKey((name,)), set())
 
+    def _own_states(self) -> Iterator[State]:
+        """States held directly; without the paths, which take most of the time of a walk."""
+        for value in list(self.__dict__.values()):
+            if isinstance(value, State):
+                yield value.root()
+            elif isinstance(value, list | tuple | dict):
+                members = _members(value, PathKey(), set())
+                yield from (member for _, member in members if isinstance(member, State))
+
     def children(self) -> dict[PathKey, Module]:
         """The modules that this one holds directly, by path."""
         return {path: m for path, m in self._members() if isinstance(m, Module)}
@@ -162,9 +171,9 @@ class Module:
 
         States that define `reset` are reset by it; ParamState and LongTermState are left alone.
         """
-        for _, state in self._members():
+        for state in self._own_states():
             reset = getattr(state, "reset", None)
-            if isinstance(state, State) and reset is not None:
+            if reset is not None:
                 known, _ = _parameters(getattr(reset, "__func__", reset))
                 reset(batch_size=batch_size) if "batch_size" in known else reset()
 
