@@ -1,6 +1,8 @@
 """Spiking neural networks in JAX: explicit state in Python, fused C++ and CUDA kernels below."""
 
+from . import compat as compat
 from . import environ as environ
+from . import filters as filters
 from . import init as init
 from . import network as network
 from . import nn as nn
