@@ -11,6 +11,7 @@ the report is the business of `transform/trace.py`.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import sys
 import threading
@@ -359,6 +360,15 @@ class LongTermState(State, metaclass=_Kind):
 def is_kind(state: State, kind: type, *, exact: bool = True) -> bool:
     """Whether `state` is of this kind; with `exact=False`, as `isinstance` sees it."""
     return kind in type(state).__mro__ if exact else isinstance(state, kind)
+
+
+def check_state_value_tree(val: bool = True) -> contextlib.AbstractContextManager:
+    """In its `with` block the value of a State may not change its structure; see `config`.
+
+    >>> with check_state_value_tree():
+    ...     ParamState(1.0).value = 2.0
+    """
+    return config.context(check_trees=val)
 
 
 def _creation_site() -> tuple[str, int] | None:
