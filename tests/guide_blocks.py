@@ -1,8 +1,8 @@
 """What the guide's blocks take for granted: the names they use and do not define, block by block.
 
-`tests/guide.rst` is the guide word for word. Its blocks are run as they are printed; a prelude gives
-the surrounding names, `checks` says what must hold afterwards, `wrong` what is wrong with the block
-itself. Nothing in the library is patched.
+`tests/guide.rst` is the guide word for word. Its blocks are run as they are printed; a prelude
+gives the surrounding names, `checks` says what must hold afterwards, `wrong` what is wrong with the
+block itself. Nothing in the library is patched.
 """
 
 from __future__ import annotations
@@ -222,12 +222,8 @@ assert jnp.allclose(grads["b"], error.sum(0), atol=1e-6)
         wrong=ELIDED + ", and compute_grads is not printed either",
         checks="assert loss_fn(params, net, X, y) < before",
     ),
-    17: Block(
-        prelude=ELIDED_LIF, wrong=ELIDED, checks="assert neuron.V.value.shape == (100,)"
-    ),
-    18: Block(
-        prelude=ELIDED_LIF, wrong=ELIDED, checks="assert neuron.V.value.shape == (32, 100)"
-    ),
+    17: Block(prelude=ELIDED_LIF, wrong=ELIDED, checks="assert neuron.V.value.shape == (100,)"),
+    18: Block(prelude=ELIDED_LIF, wrong=ELIDED, checks="assert neuron.V.value.shape == (32, 100)"),
     19: Block(after=(18,), warns=NO_DT, checks="assert spikes.shape == (32, 100)"),
     20: Block(
         prelude=ELIDED_LIF

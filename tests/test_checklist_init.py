@@ -150,8 +150,8 @@ def test_40_overwriting_the_state_itself_is_reported():
     with pytest.warns(StateOverwriteWarning, match=r"write `\.V\.value = "):
         neuron.V = jnp.ones(2)
     assert names(neuron.states()) == []
+    other = sx.LIF(2)
     with sx.config.context(strict=True), pytest.raises(TypeError, match=r"\.V\.value"):
-        other = sx.LIF(2)
         other.V = jnp.ones(2)
     assert other.V.value.shape == (2,)
 

@@ -183,7 +183,7 @@ def test_the_structure_of_all_states_is_checked_for_those_who_ask():
     state = ShortTermState(jnp.ones(2) * u.mV, "V")
     with sx.check_state_value_tree():
         state.value = jnp.zeros(2) * u.mV
-        with pytest.raises(ValueError, match="'V'.*check_trees"):
+        with pytest.raises(ValueError, match=r"'V'.*check_trees"):
             state.value = jnp.zeros(2)
         with sx.environ.context(t=1.0), sx.environ.context(t=2.0 * u.ms):
             assert sx.environ.get("t") == 2.0 * u.ms
@@ -192,7 +192,7 @@ def test_the_structure_of_all_states_is_checked_for_those_who_ask():
 
 @pytest.mark.parametrize("wrong", ["shapes", ("tree", "size"), 3])
 def test_a_check_of_something_unknown_is_refused(wrong):
-    with pytest.raises((ValueError, TypeError), match="tree, shape, dtype|not iterable"):
+    with pytest.raises((ValueError, TypeError), match=r"tree, shape, dtype|not iterable"):
         State(1.0, check=wrong)
 
 

@@ -1,7 +1,7 @@
 """`install()`: code written for brainstate, brainpy.state and braintools runs on this package.
 
-`import brainstate`, `import brainpy as bp`, `import braintools.init as init` then give modules whose
-names are those of `spikexla`. `brainunit` is not touched: it is used as it is.
+`import brainstate`, `import brainpy as bp`, `import braintools.init as init` then give modules with
+the names of `spikexla`. `brainunit` is not touched: it is used as it is.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class _Alias(types.ModuleType):
                 if found is not _ABSENT:
                     return found
         raise AttributeError(
-            f"{self.__name__} stands for {', '.join(self._sources)} (spikexla.compat), which has no "
-            f"{name!r}"
+            f"{self.__name__} stands for {', '.join(self._sources)} (spikexla.compat), "
+            f"which has no {name!r}"
         )
 
     def __dir__(self) -> list[str]:

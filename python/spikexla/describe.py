@@ -14,10 +14,9 @@ def describe(module: tree.Node) -> str:
 
     >>> print(describe(net))
     Linear
-    ├─ W: ParamState(float32[3,2], 24 B)
-    └─ b: ParamState(float32[2], 8 B)
+    └─ weight: ParamState({'bias': float32[2], 'weight': float32[3,2]}, 32 B)
     8 numbers, 32 B
-    └─ 2 ParamState: 8 numbers, 32 B
+    └─ 1 ParamState: 8 numbers, 32 B
     """
     lines = list(_branches(module, type(module).__name__, set()))
     totals: dict[str, list[int]] = {}
@@ -26,7 +25,8 @@ def describe(module: tree.Node) -> str:
         total = totals.setdefault(type(state).__name__, [0, 0, 0])
         total[:] = total[0] + 1, total[1] + numbers, total[2] + nbytes
     if totals:
-        lines.append(_amount(*(sum(column) for column in list(zip(*totals.values()))[1:])))
+        _, *amounts = zip(*totals.values(), strict=True)
+        lines.append(_amount(*map(sum, amounts)))
     for k, (kind, (count, *amount)) in enumerate(sorted(totals.items())):
         branch = "└─" if k == len(totals) - 1 else "├─"
         lines.append(f"{branch} {count} {kind}: {_amount(*amount)}")

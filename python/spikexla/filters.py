@@ -1,4 +1,4 @@
-"""Filters for `module.states(...)` and `module.nodes(...)`, by their names in brainstate.util.filter.
+"""Filters for `module.states(...)` and `nodes(...)`, by their names in brainstate.util.filter.
 
 A filter may be a class, a tag (a string), a function of (path, object), True or `...` for
 everything, False or None for nothing, or a list of filters of which one must hold.

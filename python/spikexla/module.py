@@ -134,16 +134,14 @@ class Module(tree.Node):
         exact: the kinds are disjoint, and `states(LongTermState)` has no parameters;
         `exact=False` counts them in, as brainstate does.
 
-        >>> weights, rest = net.states(lambda path, state: state.value.ndim == 2, ...)
-        >>> list(weights), list(rest)
-        (['W'], ['b'])
+        >>> params, rest = net.states(ParamState, ...)
+        >>> len(params), len(rest)
+        (1, 0)
         """
         found = StateDict(tree.states(self, *allowed_hierarchy))
         return _split(found, filters, exact)
 
-    def nodes(
-        self, *filters: Any, allowed_hierarchy: tuple[int, int] = (0, tree.DEEPEST)
-    ) -> Any:
+    def nodes(self, *filters: Any, allowed_hierarchy: tuple[int, int] = (0, tree.DEEPEST)) -> Any:
         """This module and all below it, by path, each once, children before parents.
 
         filters: as in `states`. allowed_hierarchy: this module is on level 0, those it holds on 1.

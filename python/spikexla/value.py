@@ -1,4 +1,4 @@
-"""The value of a State: one array, or a tree of them; taken apart, described, sent through pickle."""
+"""The value of a State, one array or a tree: taken apart, described, sent through pickle."""
 
 from __future__ import annotations
 
