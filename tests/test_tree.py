@@ -249,3 +249,27 @@ def test_equal_starts_share_memory_and_survive_donation(dt):
     assert (two.V.value == 0).all()
     assert (one.V.value > 0).all()
     assert (init_all_states(one, batch_size=2).V.value == 0).all()
+
+
+@pytest.mark.parametrize("make", [Layer, lambda: sx.LIF(3), lambda: sx.Expon(3)])
+@pytest.mark.parametrize(
+    ("batch_size", "lead"), [(None, ()), (0, (0,)), (np.int64(2), (2,)), ((2, 3), (2, 3))]
+)
+def test_a_batch_size_that_is_one(make, batch_size, lead):
+    module = make()
+    module.own = ShortTermState(jnp.zeros(3))
+    init_all_states(module, batch_size=batch_size)
+    shapes = {s.value.shape for s in module.states(ShortTermState).values()}
+    assert shapes <= {(*lead, 3), (3,)}
+    assert (*lead, 3) in shapes
+
+
+@pytest.mark.parametrize("batch_size", [-1, 2.5, "3", (2, -1), jnp.ones(2)], ids=repr)
+@pytest.mark.parametrize("kind", [Layer, sx.LIF])
+def test_a_batch_size_that_is_none_is_refused(kind, batch_size):
+    module = kind(3)
+    module.own = ShortTermState(jnp.zeros(3))
+    if kind is sx.LIF:
+        del module.own
+    with pytest.raises((ValueError, TypeError), match="batch_size="):
+        init_all_states(module, batch_size=batch_size)

@@ -16,6 +16,7 @@ from . import environ, init
 from .module import Batch, Module
 from .state import ACTIVE, EPOCH, ShortTermState, State, has_tracer
 from .units import attach, is_quantity, mantissa
+from .value import lead_of
 
 Size = int | Sequence[int]
 
@@ -32,13 +33,6 @@ def shape_of(size: Size, what: str) -> tuple[int, ...]:
     if not shape or min(shape) < 1:
         raise ValueError(f"{what}={size!r} has no elements; every axis needs 1 or more")
     return shape
-
-
-def lead_of(batch_size: Batch) -> tuple[int, ...]:
-    """The leading axes that `batch_size` stands for."""
-    if batch_size is None:
-        return ()
-    return tuple(batch_size) if isinstance(batch_size, tuple | list) else (int(batch_size),)
 
 
 class Inputs:

@@ -22,7 +22,7 @@ import jax
 from .check import Check, Rule
 from .config import config
 from .value import LEAF as LEAF
-from .value import from_host, leaf_types, size, spelled_bytes, summary, take_apart, to_host
+from .value import from_host, lead_of, leaf_types, size, spelled_bytes, summary, take_apart, to_host
 from .value import has_tracer as has_tracer
 
 _PACKAGE = __name__.rpartition(".")[0]
@@ -305,8 +305,7 @@ class ShortTermState(State):
             )
         raw, tree = self._start
         if batch_size is not None:
-            lead = (batch_size,) if isinstance(batch_size, int) else tuple(batch_size)
-            raw = self._repeated(lead, raw)
+            raw = self._repeated(lead_of(batch_size), raw)
         if self._frame is None and ACTIVE.frame is None and tree is self._tree:
             # Nothing to report and nothing new to check; a list of its own, see `__init__`.
             self._raw = raw if tree is LEAF else list(raw)

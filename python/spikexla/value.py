@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import jax
@@ -35,6 +36,26 @@ def take_apart(value: Any) -> tuple[Any, Any]:
     # numpy arrays can be changed behind a State's back; jax arrays cannot.
     leaves = [jax.numpy.asarray(x) if isinstance(x, np.ndarray) else x for x in leaves]
     return leaves, tree
+
+
+def lead_of(batch_size: Any) -> tuple[int, ...]:
+    """The leading axes that `batch_size` stands for: None, a number of trials, or a tuple.
+
+    >>> lead_of(None), lead_of(32), lead_of((2, 3))
+    ((), (32,), (2, 3))
+    """
+    if batch_size is None:
+        return ()
+    try:
+        sizes = batch_size if isinstance(batch_size, tuple | list) else (batch_size,)
+        lead = tuple(operator.index(n) for n in sizes)
+    except TypeError:
+        raise TypeError(
+            f"batch_size={batch_size!r} must be a number of trials, a tuple of them, or None"
+        ) from None
+    if min(lead, default=0) < 0:
+        raise ValueError(f"batch_size={batch_size!r} is negative; give the number of trials")
+    return lead
 
 
 # -- description ----------------------------------------------------------------------------------
