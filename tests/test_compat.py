@@ -108,10 +108,10 @@ def test_the_names_go_when_the_block_fails():
     assert present() == {}
 
 
-def test_a_module_that_was_put_there_meanwhile_stays(monkeypatch):
+def test_a_module_that_was_put_there_meanwhile_stays():
     own = types.ModuleType("brainpy")
     with install():
-        monkeypatch.setitem(sys.modules, "brainpy", own)
+        sys.modules["brainpy"] = own
     assert sys.modules.pop("brainpy") is own
 
 
