@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from . import info, simulate, train
+from . import bench, info, simulate, train
 from .options import Parser, UserError
 
 INTERRUPTED = 130  # what shells expect of a command ended by Ctrl-C
@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(argv)
+        options = parser().parse_args(argv)
+        return options.run(options)
     except SystemExit as end:  # --help and --version
         return int(end.code or 0)
     except KeyboardInterrupt:
@@ -36,15 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(str(error), 2)
         reason = " ".join(str(error).split()) or "no more is known"
         return _fail(f"{type(error).__name__}: {reason} (--debug shows where)", 1)
-
-
-def _run(argv: list[str]) -> int:
-    if argv[:1] == ["bench"]:
-        from ..bench.cli import main as bench
-
-        return bench(argv[1:])
-    options = parser().parse_args(argv)
-    return options.run(options)
 
 
 def _fail(message: str, code: int) -> int:
@@ -63,7 +55,7 @@ def parser() -> Parser:
     simulate.add_parser(commands)
     train.add_parser(commands)
     info.add_parser(commands)
-    commands.add_parser("bench", help="compare the kernels with pure JAX", add_help=False)
+    bench.add_parser(commands)
     return top
 
 
