@@ -21,8 +21,8 @@ def add_parser(commands: Any) -> None:
     parser: Parser = commands.add_parser(
         "bench",
         help="compare the kernels with pure JAX",
-        description="Runs one suite: times the kernels and pure JAX on the same inputs, compares what "
-        "they counted, and exits with 1 if they did not do the same work.",
+        description="Runs one suite: times the kernels and pure JAX on the same inputs, compares "
+        "what they counted, and exits with 1 if they did not do the same work.",
     )
     parser.add_argument("suite", choices=SUITES, help="what to measure")
     parser.add_argument(
