@@ -267,6 +267,14 @@ def test_a_signal_ends_the_command_and_leaves_nothing_behind(name, code, tmp_pat
     assert _names(tmp_path) == []
 
 
+def test_a_reader_that_leaves_is_no_error():
+    command = [sys.executable, "-m", "spikexla.cli", "info"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.wait() == 141
+        assert process.stderr.read() == b""
+
+
 SETTINGS = {
     "SPIKEXLA_BACKEND": ("fast", "unknown backend 'fast'"),
     "SPIKEXLA_SIMD": ("mmx", "SPIKEXLA_SIMD=mmx"),
@@ -298,9 +306,10 @@ def test_missing_packages_are_named_before_simulating(tmp_path, capsys, monkeypa
     assert "h5py" in shown
     assert "pip install 'spikexla[all]'" in shown
     assert _names(tmp_path) == []
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    assert main(["train", "digits"]) == 2
-    assert "sklearn" in capsys.readouterr().err
+    for name in ("sklearn.datasets", "sklearn"):  # without the one, or without the whole package
+        monkeypatch.setitem(sys.modules, name, None)
+        assert main(["train", "digits"]) == 2
+        assert "package sklearn" in capsys.readouterr().err
 
 
 def test_missing_kernels_are_an_error_only_where_they_are_asked_for(capsys, monkeypatch):

@@ -6,17 +6,20 @@ devices, so `--threads` has to be known before.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 from . import bench, info, simulate, train
 from .options import Parser, UserError
 
-INTERRUPTED = 130  # what shells expect of a command ended by Ctrl-C
+INTERRUPTED, UNREAD = 130, 141  # what shells expect after Ctrl-C, and of a pipe without a reader
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns 0, 1 for a failure, 2 for a bad request, 130 for Ctrl-C.
+    """Runs one command and returns its exit code.
+
+    0; 1 for a failure, 2 for a bad request, 130 for Ctrl-C, 141 when nobody reads what it prints.
 
     >>> main(["--version"])                                               # doctest: +SKIP
     spikexla 0.1.0
@@ -25,11 +28,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         options = parser().parse_args(argv)
-        return options.run(options)
+        code = options.run(options)
+        sys.stdout.flush()
+        return code
     except SystemExit as end:  # --help and --version
         return int(end.code or 0)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # whoever reads this, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     except Exception as error:
         if "--debug" in argv:
             raise

@@ -113,8 +113,8 @@ def require(*names: str) -> list[ModuleType]:
         try:
             modules.append(importlib.import_module(name))
         except ImportError as error:
-            if error.name not in (None, name) and not str(error.name).startswith(f"{name}."):
-                raise
+            if error.name is not None and not f"{name}.".startswith(f"{error.name}."):
+                raise  # it is there, and something that it needs is not
             raise UserError(
                 f"this needs the package {name.partition('.')[0]}, which is not installed. "
                 "Install it with `pip install 'spikexla[all]'`."
