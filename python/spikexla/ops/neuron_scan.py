@@ -100,11 +100,12 @@ def _native_scan(kernel: NeuronKernel, hard: bool, name: str, every: int, rank: 
         wanted = _Wanted((any(p.perturbed for p in primals[1]), *(p.perturbed for p in primals[2])))
         return (last, spikes), (kept, params, inputs, operands, wanted)
 
+    # Outside of `jax.jit` too, its program is made once for each set of shapes.
+    transposed = jax.jit(functools.partial(backward, kernel, hard, name, every, rank), inline=True)
+
     def run_backward(saved, cotangents):
-        kept, params, inputs, operands, wanted = saved
-        return *backward(
-            kernel, hard, name, every, rank, (kept, params, inputs, operands), wanted, cotangents
-        ), None
+        *kept, wanted = saved
+        return *transposed(tuple(kept), wanted, jax.tree.map(_solid, cotangents)), None
 
     run.defvjp(run_forward, run_backward, symbolic_zeros=True)
     return jax.jit(run, inline=True)  # eager shard_map takes symbolic zeros inside jit only
@@ -157,8 +158,6 @@ def backward(kernel, hard, name, every, rank, saved, wanted, cotangents):
     steps = 0 if 0 in (x.shape[0] for x in inputs) else max(x.shape[0] for x in inputs)
     lanes, dtype = kept[0].shape[1:], kept[0].dtype
     d_state, d_spikes = cotangents
-    d_state = tuple(_solid(d, lanes, dtype) for d in d_state)
-    d_spikes = _solid(d_spikes, (steps, *lanes), dtype)
     if steps == 0:
         return d_state, *jax.tree.map(jnp.zeros_like, (params, inputs))
     d_inputs_shape = [(steps, *lanes) if w else (0,) * (rank + 1) for w in wanted[1:]]
@@ -204,10 +203,10 @@ def backward(kernel, hard, name, every, rank, saved, wanted, cotangents):
     return out[:S], d_params, d_inputs
 
 
-def _solid(cotangent, shape, dtype):
+def _solid(cotangent):
     """A cotangent as an array; one that is zero by construction becomes a broadcast zero."""
     if isinstance(cotangent, jax.custom_derivatives.SymbolicZero):
-        return jnp.zeros(shape, dtype)
+        return jnp.zeros(cotangent.shape, cotangent.dtype)
     return cotangent
 
 

@@ -59,7 +59,7 @@ def reset(
     if not uses_native(backend):
         return list(_reference(*buffers, *values, mask))
     operands = same_mesh_axes((*buffers, *values, mask))
-    return list(_native(tuple((x.shape, x.dtype) for x in operands[:-1]), *operands))
+    return list(_compiled(tuple((x.shape, x.dtype) for x in operands[:-1]), *operands))
 
 
 def _trailing(k, value, buffer):
@@ -107,6 +107,7 @@ def _native_bwd(shapes, mask, cotangents):
 
 
 _native.defvjp(_native_fwd, _native_bwd)
+_compiled = jax.jit(_native, static_argnums=0, inline=True)  # an eager call is compiled once
 
 
 def _reference(*args):

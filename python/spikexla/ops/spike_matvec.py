@@ -172,6 +172,10 @@ def _native_bwd(n_post, o, dy):
 _native.defvjp(_native_fwd, _native_bwd)
 
 
+# Outside of `jax.jit` too, a kernel's program is made once for each set of shapes.
+_compiled_once = functools.partial(jax.jit, static_argnums=0, inline=True)
+
+
 def _lead(o: Operands):
     """(indptr, indices, weights) as kernels take them, with axes of size 1 for the batch."""
     ones = (1,) * (o.spikes.ndim - 1)
@@ -186,6 +190,7 @@ def _unlead(indptr, indices, weights):
     return None if indices.ndim == 2 else indptr, indices, weights
 
 
+@_compiled_once
 def _forward(n_post, o: Operands):
     first = () if o.init is None else (o.init,)
 
@@ -205,6 +210,7 @@ def _forward(n_post, o: Operands):
     return y
 
 
+@_compiled_once
 def _spikes_vjp(n_post, o: Operands, dy):
     """d_spikes[i] = sum_k w_ik dy[target_ik]."""
     shape = o.spikes.shape
@@ -227,6 +233,7 @@ def _spikes_vjp(n_post, o: Operands, dy):
     return d_spikes
 
 
+@_compiled_once
 def _weights_vjp(n_post, o: Operands, dy):
     """d_weights[i, k] = sum over the batch of spikes[i] dy[target_ik]; their sum for one weight."""
     *rows, weights = _lead(o)
