@@ -16,6 +16,7 @@ from .comm import EventFixedNumConn as EventFixedNumConn
 from .comm import EventFixedProb as EventFixedProb
 from .comm import Linear as Linear
 from .config import config as config
+from .memory import keep_memory as keep_memory
 from .network import COBANet as COBANet
 from .network import CUBANet as CUBANet
 from .network import simulate as simulate
