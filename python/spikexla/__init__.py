@@ -5,6 +5,7 @@ from . import init as init
 from . import network as network
 from . import nn as nn
 from . import ops as ops
+from . import optim as optim
 from . import random as random
 from . import surrogate as surrogate
 from . import transform as transform
