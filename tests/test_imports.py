@@ -16,8 +16,9 @@ CHECKOUT = Path(__file__).parents[1]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 UPPER = {"network", "cli", "interop", "bench", "train", "viz"}
 MODELS = {"neuron", "synapse", "projection", "comm", "input"}
-STATEFUL = {"state", "module", "transform", "statedict", "dynamics", "nn", "checkpoint"}
-LAZY = ["brainunit", "saiunit", "optax", "h5py", "matplotlib", "rich", "sklearn", "scipy.stats"]
+STATEFUL = {"state", "module", "transform", "statedict", "dynamics", "nn", "optim", "checkpoint"}
+LAZY = ["brainunit", "saiunit", "optax", "orbax", "tensorstore", "h5py", "matplotlib", "rich"]
+LAZY += ["sklearn", "scipy.stats"]
 
 
 def name_of(path):
@@ -75,7 +76,11 @@ def test_models_know_no_network(path):
     assert not tops(path) & UPPER
 
 
-@pytest.mark.parametrize("path", files_of("transform", "module", "state", "statedict"), ids=ids)
+@pytest.mark.parametrize(
+    "path",
+    files_of("transform", "module", "state", "statedict", "optim", "checkpoint"),
+    ids=ids,
+)
 def test_the_state_core_knows_no_model(path):
     assert not tops(path) & (UPPER | MODELS | {"ops", "connect"})
 

@@ -311,7 +311,7 @@ def test_a_learning_rate_inside_of_a_transformation():
     optimizer = optim.OptaxOptimizer(optax.sgd(0.5)).register_trainable_weights({"w": w})
     optimizer.update({"w": jnp.ones(())})
     assert (float(w.value), optimizer.lr) == (-0.5, None)
-    with pytest.raises(ValueError, match="cannot be set to 0.1"):
+    with pytest.raises(ValueError, match=r"cannot be set to 0\.1"):
         optimizer.lr = 0.1
 
 
