@@ -94,7 +94,7 @@ def test_a_run_goes_on_bit_for_bit(path, rate):
     sx.random.seed(99)
     again = learner(rate)
     train(*again, 1)
-    assert sx.load_checkpoint(*again, path) == {"epoch": 3}
+    assert sx.load_checkpoint(path, *again) == {"epoch": 3}
     assert train(*again, 4) == expected
     assert_same(values(net, optimizer), values(*again))
 
@@ -105,7 +105,7 @@ def test_without_full_a_trial_is_not_saved(path):
     sx.save_checkpoint(net, optimizer, 3, path)
     assert float(net.V.value[0]) != 0.0
     twin, twin_optimizer = learner()
-    sx.load_checkpoint(twin, twin_optimizer, path)
+    sx.load_checkpoint(path, twin, twin_optimizer)
     np.testing.assert_array_equal(twin.V.value, 0.0)
     np.testing.assert_array_equal(twin.W.value, net.W.value)
     assert int(twin.seen.value) == 3
@@ -131,11 +131,11 @@ def test_neurons_go_on_from_the_middle_of_a_trial(path, dt):
     expected = run(net)
     sx.random.seed(5)
     twin = make()
-    sx.load_checkpoint(twin, None, path)
+    sx.load_checkpoint(path, twin)
     np.testing.assert_array_equal(run(twin), expected)
     assert expected.sum() > 0
     with pytest.raises(CheckpointError, match=r"layers.0.V has shape \(2, 5\) in .*batch_size="):
-        sx.load_checkpoint(nn.init_all_states(make()), None, path)
+        sx.load_checkpoint(path, nn.init_all_states(make()))
 
 
 def kinds_of_values():
@@ -179,7 +179,7 @@ def test_every_kind_of_value(path, name):
         pytest.skip("a tuple class of one's own is code to a pickle: see the test of code")
     sx.save_checkpoint(Holder(value), None, 0, path)
     twin = Holder(jax.tree.map(zeroed, value))
-    sx.load_checkpoint(twin, None, path)
+    sx.load_checkpoint(path, twin)
     got = twin.x.value
     assert jax.tree.structure(got) == jax.tree.structure(value)
     for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(value), strict=True):
@@ -198,7 +198,7 @@ def test_committed_arrays_stay_on_their_device(path):
     net = Net()
     net.W.value = jax.device_put(net.W.value, device)
     sx.save_checkpoint(net, None, 0, path)
-    sx.load_checkpoint(net, None, path)
+    sx.load_checkpoint(path, net)
     assert net.W.value.devices() == {device}
 
 
@@ -256,7 +256,7 @@ def test_what_does_not_fit_is_named_and_nothing_changes(path, change, what):
     other = Changed(**states)
     before, stream = values(other), sx.random.DEFAULT.value
     with pytest.raises(CheckpointError, match=what):
-        sx.load_checkpoint(other, None, path)
+        sx.load_checkpoint(path, other)
     assert_same(before, values(other))
     np.testing.assert_array_equal(stream, sx.random.DEFAULT.value)
 
@@ -265,7 +265,7 @@ def test_a_number_may_have_become_an_array(path):
     net = Changed(n=LongTermState(jnp.asarray(3, jnp.int32)))
     sx.save_checkpoint(net, None, 0, path)
     twin = Changed(n=LongTermState(0))
-    sx.load_checkpoint(twin, None, path)
+    sx.load_checkpoint(path, twin)
     assert (int(twin.n.value), twin.n.value.dtype) == (3, jnp.int32)
 
 
@@ -273,21 +273,21 @@ def test_optimisers_that_do_not_fit(path):
     net, optimizer = learner()
     sx.save_checkpoint(net, optimizer, 0, path)
     twin = Net()
-    sx.load_checkpoint(twin, None, path)  # the weights alone
+    sx.load_checkpoint(path, twin)  # the weights alone
     np.testing.assert_array_equal(twin.W.value, net.W.value)
     other = optim.SGD(0.1).register_trainable_weights(twin.states(ParamState))
     with pytest.raises(ValueError, match=r"memory|scheduler"):
-        sx.load_checkpoint(twin, other, path)
+        sx.load_checkpoint(path, twin, other)
     sx.save_checkpoint(net, None, 0, path)
     with pytest.raises(CheckpointError, match="optimi"):
-        sx.load_checkpoint(net, optimizer, path)
+        sx.load_checkpoint(path, net, optimizer)
 
 
 def test_metadata(path):
     when = datetime.datetime(2025, 1, 2, 3, 4, 5)
     about = {"best": np.float32(0.5), "config": {"layers": [1, 2]}, "when": when}
     sx.save_checkpoint(Net(), None, 7, path, metadata=about)
-    found = sx.load_checkpoint(Net(), None, path)
+    found = sx.load_checkpoint(path, Net())
     assert (found["epoch"], found["best"], found["config"]) == (7, 0.5, {"layers": [1, 2]})
     assert str(found["when"]).replace(" ", "T") == when.isoformat()
 
@@ -301,7 +301,7 @@ def test_metadata_of_a_folder_is_json(tmp_path):
 
 def test_nothing_is_there(path):
     with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
-        sx.load_checkpoint(Net(), None, path)
+        sx.load_checkpoint(path, Net())
     assert not path.exists()
 
 
@@ -311,7 +311,7 @@ def test_not_inside_of_a_trace(path):
         jit(lambda: sx.save_checkpoint(net, None, 0, path))()
     sx.save_checkpoint(net, None, 0, path)
     with pytest.raises(sx.TraceError, match="inside a traced function"):
-        jit(lambda: sx.load_checkpoint(net, None, path))()
+        jit(lambda: sx.load_checkpoint(path, net))()
 
 
 # -- damage ------------------------------------------------------------------------------------
@@ -344,7 +344,7 @@ def test_a_damaged_file_is_one_clear_error(path):
             twin, twin_optimizer = learner()
             before = values(twin, twin_optimizer)
             try:
-                sx.load_checkpoint(twin, twin_optimizer, path)
+                sx.load_checkpoint(path, twin, twin_optimizer)
             except (CheckpointError, FileNotFoundError) as error:
                 assert str(path) in str(error), what  # noqa: PT017
                 assert_same(values(twin, twin_optimizer), before)
@@ -353,7 +353,7 @@ def test_a_damaged_file_is_one_clear_error(path):
                 assert_same(values(twin, twin_optimizer), expected)
         file.write_bytes(data)
     assert found > len(files)
-    sx.load_checkpoint(net, optimizer, path)
+    sx.load_checkpoint(path, net, optimizer)
     time.sleep(0.1)  # so that the last of them come back in this test
     gc.collect()
 
@@ -370,7 +370,7 @@ def test_code_in_a_file_is_not_run(tmp_path, content, capfd):
     path = tmp_path / "x.pkl"
     path.write_bytes(pickle.dumps(content))
     with pytest.raises(CheckpointError, match=r"names posix.system.*trusted=True"):
-        sx.load_checkpoint(Net(), None, path)
+        sx.load_checkpoint(path, Net())
     assert "attacked" not in capfd.readouterr().out
 
 
@@ -378,11 +378,11 @@ def test_a_file_that_is_trusted(tmp_path):
     net, path = Net(), tmp_path / "x.pkl"
     path.write_bytes(pickle.dumps({"params": net.states(ParamState), "pair": Pair(1, 2)}))
     with pytest.raises(CheckpointError, match=r"names .*\.Pair"):
-        sx.load_checkpoint(net, None, path)
-    assert sx.load_checkpoint(net, None, path, trusted=True)["pair"] == Pair(1, 2)
+        sx.load_checkpoint(path, net)
+    assert sx.load_checkpoint(path, net, trusted=True)["pair"] == Pair(1, 2)
     path.write_bytes(pickle.dumps([1]))
     with pytest.raises(CheckpointError, match="holds no dict with 'params'"):
-        sx.load_checkpoint(net, None, path)
+        sx.load_checkpoint(path, net)
 
 
 # -- the guide ---------------------------------------------------------------------------------
@@ -413,7 +413,7 @@ def test_the_guides_own_files(tmp_path):
             net_params[name].value = param_state.value
     fresh_optimizer.load_state_dict(state_dict["optimizer_state"])
     twin, twin_optimizer = learner(0.1)
-    about = sx.load_checkpoint(twin, twin_optimizer, path)
+    about = sx.load_checkpoint(path, twin, twin_optimizer)
     assert (about["epoch"], about["config"]) == (2, {"lr": 0.1})
     assert_same(values(optimizer), values(fresh_optimizer))
     assert_same(values(optimizer), values(twin_optimizer))
@@ -422,7 +422,7 @@ def test_the_guides_own_files(tmp_path):
     with open(path, "wb") as f:
         pickle.dump({"params": net.states(ParamState)}, f)
     only = Net()
-    sx.load_checkpoint(only, None, path)
+    sx.load_checkpoint(path, only)
     np.testing.assert_array_equal(only.W.value, net.W.value)
 
 
@@ -456,11 +456,11 @@ def test_states_of_ones_own_and_streams(path):
     a.stream.split_key()
     a.own.value = jnp.ones(2)
     sx.save_checkpoint(a, None, 0, path)
-    sx.load_checkpoint(b, None, path)
+    sx.load_checkpoint(path, b)
     assert a.stream.split_key() == b.stream.split_key()
     np.testing.assert_array_equal(b.own.value, 0.0)
     sx.save_checkpoint(a, None, 0, path, full=True)
-    sx.load_checkpoint(b, None, path)
+    sx.load_checkpoint(path, b)
     np.testing.assert_array_equal(b.own.value, 1.0)
 
 
@@ -476,7 +476,7 @@ def test_a_parameter_class_of_ones_own(path):
     net = Changed(w=OwnParam(jnp.ones(2)))
     sx.save_checkpoint(net, None, 0, path)
     net.w.value = jnp.zeros(2)
-    sx.load_checkpoint(net, None, path)
+    sx.load_checkpoint(path, net)
     np.testing.assert_array_equal(net.w.value, 1.0)
     assert type(net.w) is OwnParam
 
@@ -489,7 +489,7 @@ def test_an_optimiser_inside_of_the_model(path):
     net, twin = make(), make()
     train(net, net.optimizer, 2)
     sx.save_checkpoint(net, None, 0, path)
-    sx.load_checkpoint(twin, None, path)
+    sx.load_checkpoint(path, twin)
     assert_same(values(net.optimizer), values(twin.optimizer))
 
 
@@ -638,7 +638,7 @@ def test_killed_at_any_moment_a_whole_checkpoint_is_left(tmp_path, how):
                     manager.restore(step)
                     assert {float(w.value.min()) for w in net.w} == {float(step)}
         else:
-            sx.load_checkpoint(net, None, path)
+            sx.load_checkpoint(path, net)
         n = int(net.n.value)
         assert n in (written, written + 1)
         assert {(float(w.value.min()), float(w.value.max())) for w in net.w} == {(n, n)}

@@ -29,7 +29,7 @@ def save_checkpoint(
     old checkpoint or the new one.  With `full`, every State is saved, those of a trial too.
 
     >>> save_checkpoint(net, None, 3, path)
-    >>> load_checkpoint(net, None, path)
+    >>> load_checkpoint(path, net)
     {'epoch': 3}
     """
     path = Path(path)
@@ -40,9 +40,9 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    net: Module, optimizer: Any, path: str | Path, *, trusted: bool = False
+    path: str | Path, net: Module, optimizer: Any = None, *, trusted: bool = False
 ) -> dict[str, Any]:
-    """Gives a model and its optimiser (or None) what was saved; returns the metadata and 'epoch'.
+    """Gives a model and its optimiser, if any, what was saved; returns the metadata and 'epoch'.
 
     Reads what `save_checkpoint` writes, and files that `pickle.dump` wrote as a dict with 'params'
     and perhaps 'long_term', 'optimizer_state' and others, which are returned.

@@ -41,6 +41,7 @@ _ALLOWED = {
     "saiunit._base_unit": {"_to_unit"},
     "spikexla.optim.state": {"OptimState"},
     "spikexla.state": {"State", "ParamState", "ShortTermState", "LongTermState", "_Key"},
+    "spikexla.value": {"_Key"},
     "spikexla.statedict": {"StateDict", "PathKey"},
 }
 _ALLOWED_TUPLES = {"optax"}  # what an optimiser remembers: named tuples of these packages
@@ -125,7 +126,7 @@ def load(path: Path, net: Module, optimizer: Any, *, trusted: bool = False) -> d
     memory = content.get("optimizer_state")
     if optimizer is not None:
         if memory is None:
-            raise CheckpointError(f"{where} has no optimiser; load it with optimizer=None")
+            raise CheckpointError(f"{where} has no optimiser; load it without one")
         optimizer.load_state_dict(memory)
     put(snapshot, states, where)
     extra = {key: value for key, value in content.items() if key not in _LAYOUT}

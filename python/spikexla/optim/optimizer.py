@@ -301,7 +301,8 @@ class Optimizer(Module, abc.ABC):
         self.skipped.value = jnp.asarray(saved["skipped"], jnp.int32)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_compiled"}
+        kept: Any = super().__getstate__()
+        return {name: x for name, x in kept.items() if name != "_compiled"}
 
 
 def _is_finite(grad: Any) -> Any:
