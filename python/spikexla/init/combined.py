@@ -53,6 +53,9 @@ class Mixture(Initializer):
     weights: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "distributions", tuple(self.distributions))  # a list has no hash
+        if self.weights is not None:
+            object.__setattr__(self, "weights", tuple(self.weights))
         weights = self._weights()
         if len(weights) != len(self.distributions) or not (weights >= 0).all() or not weights.any():
             raise ValueError(
