@@ -28,8 +28,8 @@ def save_checkpoint(
     orbax-checkpoint.  Either replaces what was there at once: a process that is killed leaves the
     old checkpoint or the new one.  With `full`, every State is saved, those of a trial too.
 
-    >>> save_checkpoint(net, None, 3, path)
-    >>> load_checkpoint(path, net)
+    >>> save_checkpoint(net, None, 3, "run.pkl")
+    >>> load_checkpoint("run.pkl", net)
     {'epoch': 3}
     """
     path = Path(path)

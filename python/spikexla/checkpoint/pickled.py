@@ -6,6 +6,7 @@ random streams, and of a full checkpoint every other State.
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import pickle
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from ..module import Module
 from ..state import LongTermState, ParamState, State, is_kind
@@ -36,7 +38,7 @@ _ALLOWED = {
     "numpy._core.numeric": {"_frombuffer"},
     "numpy.core.multiarray": {"_reconstruct", "scalar"},
     "numpy.core.numeric": {"_frombuffer"},
-    "saiunit": {"get_or_create_dimension"},
+    "saiunit": {"get_or_create_dimension"},  # of older versions; see `_unit_names`
     "saiunit._base_quantity": {"_quantity_with_unit"},
     "saiunit._base_unit": {"_to_unit"},
     "spikexla.optim.state": {"OptimState"},
@@ -159,7 +161,10 @@ class _Careful(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if name in _ALLOWED.get(module, ()):
             return super().find_class(module, name)
-        if module.partition(".")[0] in _ALLOWED_TUPLES:
+        package = module.partition(".")[0]
+        if package in ("saiunit", "brainunit") and (module, name) in _unit_names():
+            return super().find_class(module, name)
+        if package in _ALLOWED_TUPLES:
             found = super().find_class(module, name)
             if isinstance(found, type) and issubclass(found, tuple):
                 return found
@@ -167,3 +172,19 @@ class _Careful(pickle.Unpickler):
             f"names {module}.{name}, which is not part of a checkpoint; unpickling would run it. "
             "If you trust where the file is from, load it with trusted=True."
         )
+
+
+@functools.cache
+def _unit_names() -> set[tuple[str, str]]:
+    """The names that pickles of quantities have in the installed version of brainunit."""
+    import brainunit as u
+
+    class Note(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            names.add((module, name))
+            return super().find_class(module, name)
+
+    names: set[tuple[str, str]] = set()
+    for sample in (1.0 * u.mV, np.ones(1) * (u.mV / u.ms**2), 2.0 * u.UNITLESS):
+        Note(io.BytesIO(pickle.dumps(sample))).load()
+    return names

@@ -17,7 +17,8 @@ Law = Callable[[Any], Any]
 class SequentialLR(LRScheduler):
     """One schedule after the other: the next takes over at each of `milestones`, from its start.
 
-    >>> s = SequentialLR([WarmupScheduler(0.1, 2), ExponentialLR(0.1, 0.5)], milestones=[2])
+    >>> parts = [sx.optim.WarmupScheduler(0.1, 2), sx.optim.ExponentialLR(0.1, 0.5)]
+    >>> s = SequentialLR(parts, milestones=[2])
     >>> [round(float(s(k)), 3) for k in range(5)]
     [0.0, 0.05, 0.1, 0.05, 0.025]
     """

@@ -13,7 +13,8 @@ class OptaxOptimizer(Optimizer):
 
     A transformation has its learning rate inside, so it takes no `lr`, and its `lr` is None.
 
-    >>> optimizer = OptaxOptimizer(lambda learning_rate: optax.sgd(learning_rate), lr=0.1)
+    >>> import optax
+    >>> optimizer = OptaxOptimizer(optax.sgd, lr=0.1)
     """
 
     def __init__(self, tx: Any, lr: Rate | None = None, **common: Unpack[Common]) -> None:

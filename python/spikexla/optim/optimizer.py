@@ -46,7 +46,7 @@ class Optimizer(Module, abc.ABC):
     Parameters that hold quantities keep their unit; the rule works on their numbers.
 
     >>> w = ParamState(jnp.ones(2))
-    >>> optimizer = SGD(lr=0.5).register_trainable_weights({"w": w})
+    >>> optimizer = sx.optim.SGD(lr=0.5).register_trainable_weights({"w": w})
     >>> optimizer.update({"w": jnp.ones(2)})
     >>> w.value
     Array([0.5, 0.5], dtype=float32)

@@ -25,7 +25,7 @@ class LRScheduler(Module, abc.ABC):
     base_lr: the rate to start from, or one for each parameter group (the last one stands for all
     further groups).
 
-    >>> scheduler = StepLR(0.1, step_size=2, gamma=0.5)
+    >>> scheduler = sx.optim.StepLR(0.1, step_size=2, gamma=0.5)
     >>> [round(float(scheduler(k)), 3) for k in range(5)]
     [0.1, 0.1, 0.05, 0.05, 0.025]
     """
