@@ -405,6 +405,18 @@ def test_gradients_that_are_not_finite(policy):
         np.testing.assert_allclose(a.value, 0.9, rtol=1e-5)
 
 
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap])
+def test_a_transform_of_jax_itself_is_refused_and_harms_nothing(transform):
+    w = ParamState(jnp.zeros(()))
+    optimizer = optim.Adam(0.1).register_trainable_weights({"w": w})
+    optimizer.update({"w": jnp.ones(())})
+    with pytest.raises(sx.TraceError, match="a transform of jax itself"):
+        transform(lambda g: optimizer.update({"w": g.sum()}))(jnp.ones((2, 3)))
+    optimizer.update({"w": jnp.ones(())})
+    assert int(optimizer.step_count.value) == 2
+    assert float(w.value) == pytest.approx(-0.2, rel=1e-4)
+
+
 def test_old_values_survive_an_update():
     """The memory of states is given away, but not that of an array somebody still holds."""
     w = ParamState(jnp.ones(1000))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ..module import Module
-from ..state import ACTIVE
+from ..state import ACTIVE, TraceError, has_tracer
 from ..statedict import StateDict
 from ..transform.jit import jit
 from . import gradients
@@ -180,6 +180,11 @@ class Optimizer(Module, abc.ABC):
                 )
             self._step(found)
             return
+        if has_tracer(found):  # found out later, the memory of the states would be gone
+            raise TraceError(
+                "the gradients are traced by a transform of jax itself (jax.jit, jax.vmap...), "
+                "which cannot carry States. Use the one of the same name in spikexla.transform."
+            )
         if self.__dict__.get("_compiled") is None:
             object.__setattr__(self, "_compiled", jit(self._step, donate_states=True))
         finite = self.__dict__["_compiled"](found)
