@@ -18,7 +18,10 @@ PYTHON = ["python", "tests", "examples", "bench", "noxfile.py"]
 # What depends on the versions of Python and jax; the rest was tested with the oldest.
 VERSIONED = [
     f"tests/test_{name}.py"
-    for name in ("library", "neuron_kernels", "neuron_errors", "spike_matvec", "state", "transform")
+    for name in (
+        *("library", "neuron_kernels", "neuron_errors", "spike_matvec", "state", "transform"),
+        *("optim", "checkpoint"),
+    )
 ]
 
 
