@@ -18,8 +18,8 @@ PYTHON = ["python", "tests", "examples", "bench", "noxfile.py"]
 # What depends on the versions of Python and jax; the rest was tested with the oldest.
 VERSIONED = [
     f"tests/test_{name}.py"
-    for name in ("library", "neuron_kernels", "neuron_errors", "spike_matvec", "state", "transform")
-]
+    for name in ("library", "neuron_kernels", "neuron_errors", "spike_matvec", "state")
+] + [f"tests/{path.name}" for path in sorted((ROOT / "tests").glob("test_transform_*.py"))]
 
 
 def install(session: nox.Session, *what: str) -> None:

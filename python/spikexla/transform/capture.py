@@ -23,7 +23,10 @@ from ..state import State
 _MOST = 2000  # things looked at before giving up
 _MOST_BYTES = 1 << 16  # of a numpy array, which counts by content
 _BY_VALUE = (bool, int, float, complex, str, bytes, type(None), type(...))
-_BY_IDENTITY = (State, jax.Array, type, types.ModuleType, types.BuiltinFunctionType, types.CodeType)
+_BY_IDENTITY = (
+    *(State, jax.Array, type, types.ModuleType, types.BuiltinFunctionType, types.CodeType),
+    *(jax.Device, jax.sharding.Mesh, jax.sharding.PartitionSpec),  # jax makes each of them once
+)
 _LIBRARIES = ("jax", "jaxlib", "numpy", "spikexla", "saiunit", "brainunit", "math", "functools")
 
 

@@ -7,7 +7,6 @@ States.  A call whose program is known costs a list of the states' arrays and a 
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from ..module import Module
 from ..state import ACTIVE, EPOCH, LEAF, TRACE_LOCK, State, rely_on
 from . import trace
 from .capture import Same, modules_of
+from .static import Constant, StaticArguments
 from .trace import TRACING, Traced, commit, fill, is_dynamic, join, read, split
 
 _MOST_PROGRAMS = 256
@@ -27,23 +27,6 @@ _MOST_PROGRAMS = 256
 
 class _Miss(Exception):
     """jax.jit met shapes that this program was not traced for."""
-
-
-class _Constant:
-    """A static argument: no data, equal by value."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __hash__(self) -> int:
-        return hash(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Constant) or type(other.value) is not type(self.value):
-            return False
-        return bool(other.value == self.value)
 
 
 def _settings() -> tuple:
@@ -142,7 +125,7 @@ class JittedFunction:
         functools.update_wrapper(self, fun, updated=())
         self.fun = fun
         self.donate_states = donate_states
-        self._static = _static_arguments(fun, static_argnums, static_argnames)
+        self._static = StaticArguments(fun, static_argnums, static_argnames)
         self._options = dict(options)
         if donate_states:
             self._options["donate_argnums"] = (0,)
@@ -166,7 +149,7 @@ class JittedFunction:
         return self._call(program, args, kwargs, args, kwargs)
 
     def _call_with_settings(self, program: Program, args: tuple, kwargs: dict) -> Any:
-        data = program.data_of(*self._mark_static(args, kwargs))
+        data = program.data_of(*self._static.mark(args, kwargs))
         if data is None:
             return self._dispatch(args, kwargs)
         return self._call(program, data, {}, args, kwargs)
@@ -211,7 +194,7 @@ class JittedFunction:
     def _dispatch(self, args: tuple, kwargs: dict) -> Any:
         if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
             return self.fun(*args, **kwargs)
-        args, kwargs = self._mark_static(args, kwargs)
+        args, kwargs = self._static.mark(args, kwargs)
         data, statics, tree = split((args, kwargs))
         settings = _settings()
         key = (settings, tree, _static_key(statics), tuple(map(jax.typeof, data)))
@@ -222,18 +205,13 @@ class JittedFunction:
                         return self._run(program, args, kwargs, data)
                     except _Miss:
                         continue
-            traced = Traced(self._unmarked, args, kwargs)
+            traced = Traced(self._static.call, args, kwargs)
             program = self._program_for(key, traced, settings)
             program.pending = traced
             try:
                 return self._run(program, args, kwargs, data)
             finally:
                 program.pending = None
-
-    def _unmarked(self, *args: Any, **kwargs: Any) -> Any:
-        args = tuple(a.value if isinstance(a, _Constant) else a for a in args)
-        kwargs = {k: a.value if isinstance(a, _Constant) else a for k, a in kwargs.items()}
-        return self.fun(*args, **kwargs)
 
     def _program_for(self, key: Any, traced: Traced, settings: tuple) -> Program:
         """A program that the trace may share, or a new one."""
@@ -269,13 +247,6 @@ class JittedFunction:
             program.epoch = EPOCH.value if program.valid(program.settings) else -1
         return out if program.plain_out else join(program.out_tree, program.out_statics, out)
 
-    def _mark_static(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        positions, names = self._static
-        if not positions and not names:
-            return args, kwargs
-        args = tuple(_constant(a) if k in positions else a for k, a in enumerate(args))
-        return args, {k: _constant(a) if k in names else a for k, a in kwargs.items()}
-
 
 def jit(fun: Callable | None = None, **options: Any) -> Any:
     """Compiles `fun` together with every State that it reads or writes.
@@ -297,37 +268,8 @@ def jit(fun: Callable | None = None, **options: Any) -> Any:
     return JittedFunction(fun, **options)
 
 
-def _static_arguments(fun: Callable, nums: Any, names: Any) -> tuple[frozenset, frozenset]:
-    """Static arguments by position and by name, whichever way they were given."""
-    nums = (nums,) if isinstance(nums, int) else tuple(nums)
-    names = (names,) if isinstance(names, str) else tuple(names)
-    if not nums and not names:
-        return frozenset(), frozenset()
-    parameters = list(inspect.signature(fun).parameters)
-    for name in names:
-        if name not in parameters:
-            raise ValueError(
-                f"static_argnames has {name!r}, but {getattr(fun, '__name__', fun)} "
-                f"takes {', '.join(parameters)}"
-            )
-    nums = tuple(n % len(parameters) if n < 0 else n for n in nums)
-    by_name = {parameters[n] for n in nums if n < len(parameters)} | {*names}
-    return frozenset({*nums, *map(parameters.index, names)}), frozenset(by_name)
-
-
-def _constant(value: Any) -> _Constant:
-    try:
-        hash(value)
-    except TypeError:
-        raise ValueError(
-            f"static argument {value!r} is not hashable; pass a tuple instead of a list, "
-            "or make it a dynamic argument"
-        ) from None
-    return _Constant(value)
-
-
 def _static_key(statics: list) -> tuple:
-    return tuple(s if isinstance(s, _Constant | str) else Same(s) for s in statics)
+    return tuple(s if isinstance(s, Constant | str) else Same(s) for s in statics)
 
 
 def _avals(program: Program) -> tuple:

@@ -216,14 +216,20 @@ class Traced:
         kwargs: dict | None = None,
         *,
         view: Callable[[State], Any] = lambda state: state._raw,
+        axis_env: Sequence[tuple[Any, int]] | None = None,
     ) -> None:
-        """`view` gives a stand-in for a State's raw value whose shape and dtype are traced."""
+        """`view` gives a stand-in for a State's raw value whose shape and dtype are traced.
+
+        `axis_env` has the names and sizes of axes that the function may reduce over.
+        """
         data, self.statics, self.tree = split((args, kwargs or {}))
         known: list[State] = []
-        while not self._trace(fun, data, known, view):
+        while not self._trace(fun, data, known, view, axis_env):
             known = self.states
 
-    def _trace(self, fun: Callable, data: list, known: list[State], view: Callable) -> bool:
+    def _trace(
+        self, fun: Callable, data: list, known: list[State], view: Callable, axis_env: Any
+    ) -> bool:
         """Traces with the `known` states as inputs; whether these, or the hook, were enough."""
 
         def lift(frame: Frame, state: State) -> Any:
@@ -248,8 +254,9 @@ class Traced:
             return data_out, written, new
 
         given: dict[int, Any] = {}
-        self.jaxpr, shapes = jax.make_jaxpr(flat, return_shape=True)(data, [*map(view, known)])
-        self.out_shapes, self.written_shapes, _ = shapes
+        make = jax.make_jaxpr(flat, axis_env=axis_env, return_shape=True)
+        self.jaxpr, shapes = make(data, [*map(view, known)])
+        self.out_shapes, self.written_shapes, self.new_shapes = shapes
         self._out_structure = jax.tree.structure(shapes)
         return ONE_PASS or len(known) == len(self.states)
 
