@@ -38,7 +38,7 @@ class _Storage(threading.local):
     """One thread's value of a key; a new thread starts from the value set for all."""
 
     def __init__(self, shared: list) -> None:
-        self.raw, self.tree, self.present = shared
+        self.raw, self.tree = shared
         self.frame: Any = None
 
 
@@ -49,7 +49,7 @@ class _Cell(State):
 
     def __init__(self, key: str) -> None:
         self.name, self.tag, self._site, self._held = f"environ.{key}", None, None, True
-        self._shared = [[], _ABSENT, False]
+        self._shared = [[], _ABSENT]
         self._storage = _Storage(self._shared)
 
     _raw = property(lambda s: s._storage.raw, lambda s, x: setattr(s._storage, "raw", x))
@@ -58,16 +58,10 @@ class _Cell(State):
 
     @property
     def present(self) -> bool:
-        return self._storage.present
-
-    def put(self, present: bool, value: Any) -> None:
-        self.value = value if present else None
-        if present is not self._storage.present:
-            self._storage.present = present
-            EPOCH.bump()
+        return self._tree != _ABSENT
 
     def share(self) -> None:
-        self._shared[:] = [self._raw, self._tree, self.present]
+        self._shared[:] = [self._raw, self._tree]
 
 
 class _Local(threading.local):
@@ -97,13 +91,13 @@ def set(**values: Any) -> None:
         if _is_data(key, value):
             _settings.pop(key, None)
             cell = _cell(key)
-            cell.put(True, value)
+            cell.value = value
             cell.share()
         else:
             if key == PRECISION:
                 jax.config.update("jax_enable_x64", value == 64)
             if key in _cells:
-                _cells[key].put(False, None)
+                _cells[key].value = None
             _settings[key] = value
             EPOCH.bump()
 
@@ -186,7 +180,7 @@ def pop(key: str, default: Any = _MISSING) -> Any:
     value = get(key, default) if key not in _settings else _settings[key]
     _settings.pop(key, None)
     if key in _cells:
-        _cells[key].put(False, None)
+        _cells[key].value = None
         _cells[key].share()
     EPOCH.bump()
     return value
@@ -218,8 +212,8 @@ class context(contextlib.ContextDecorator):
         for key, value in self._values.items():
             if _is_data(key, value):
                 cell = _cell(key)
-                stack.callback(cell.put, cell.present, cell.value)
-                cell.put(True, value)
+                stack.callback(setattr, cell, "value", cell.value)
+                cell.value = value
                 if key in _local.settings or key in _settings:
                     self._swap(stack, {**_local.settings, key: _AS_DATA})
             else:

@@ -77,7 +77,7 @@ def ifelse(
 def _switch(branches: tuple[Callable, ...], index: Any, *operands: Any) -> Any:
     traces = [Traced(branch, operands) for branch in branches]
     for traced in traces:
-        traced.refuse_new("a branch")
+        traced.refuse_new("a branch, which may not run")
     states = {id(state): state for traced in traces for state in traced.states}
     written = {id(state): state for traced in traces for state in traced.written}
     raws = dict(zip(states, read(states.values()), strict=True))

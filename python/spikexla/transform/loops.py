@@ -161,7 +161,7 @@ class _Loop:
         while True:
             self.initial = join(tree, statics, leaves)
             traced = Traced(f, (self.initial, x), view=lambda s: cast.get(id(s), s._raw))
-            traced.refuse_new(f"the body of a loop, {getattr(f, '__name__', f)}")
+            traced.refuse_new("the body of a loop, which is traced once and runs many times")
             raws = dict(zip(map(id, traced.states), read(traced.states), strict=True)) | cast
             _check_structure(traced, tree, statics)
             before = leaves, {id(s): raws[id(s)] for s in traced.written}

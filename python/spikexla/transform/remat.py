@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from .static import StaticArguments
-from .trace import Traced, commit, read, split
+from .trace import Traced, commit, fill, read, split
 
 
 def checkpoint(
@@ -38,10 +38,10 @@ def checkpoint(
     def run(*args: Any, **kwargs: Any) -> Any:
         args, kwargs = static.mark(args, kwargs)
         traced = Traced(static.call, args, kwargs)
-        traced.refuse_new("a checkpointed function")
         again = jax.checkpoint(traced.call, policy=policy, prevent_cse=prevent_cse)
-        out, written, _ = again(split((args, kwargs))[0], read(traced.states))
+        out, written, new = again(split((args, kwargs))[0], read(traced.states))
         commit(traced.written, written, traced.written_trees)
+        fill(traced.new, new, traced.new_trees)
         return traced.result(out)
 
     return run
