@@ -73,7 +73,7 @@ def _shard_map(subject: tuple, *args: Any, **kwargs: Any) -> Any:
     fun, mesh, in_specs, out_specs, entering, leaving, check_vma = subject
     data, statics, tree = split((args, kwargs))
     in_specs = tuple(in_specs) if isinstance(in_specs, list) else in_specs
-    specs = prefix((in_specs, PartitionSpec()), (args, kwargs), statics, "in_specs")
+    specs = _entries((in_specs, None), (args, kwargs), statics, "in_specs")
     data = _place(mesh, data, specs)
 
     def run(leaves: list, lift: Callable) -> _Run:
@@ -95,7 +95,7 @@ def _shard_map(subject: tuple, *args: Any, **kwargs: Any) -> Any:
         again = run(leaves, lambda _, state: given[id(state)])
         return again.data, again.raws
 
-    of_out = prefix(out_specs, first.out, first.statics, "out_specs")
+    of_out = _entries(out_specs, first.out, first.statics, "out_specs")
     mapped = jax.shard_map(
         body,
         mesh=mesh,
@@ -106,6 +106,12 @@ def _shard_map(subject: tuple, *args: Any, **kwargs: Any) -> Any:
     out, written = _checked(mapped, (raws, keys, data), first.written)
     commit(first.written, written, first.trees)
     return join(first.tree, first.statics, out)
+
+
+def _entries(specs: Any, tree: Any, statics: list, what: str) -> list[PartitionSpec]:
+    """A spec for each leaf that is data; None says replicated."""
+    found = prefix(specs, tree, statics, what)
+    return [PartitionSpec() if spec is None else spec for spec in found]
 
 
 class _Run:
@@ -129,7 +135,7 @@ class _Run:
 def _without_values(
     mesh: Mesh, specs_of_states: Any, run: Callable, data: list, specs: list
 ) -> _Run:
-    """The function run on shapes alone, to see which States it meets: jax has to be told before."""
+    """The function run on shapes alone: jax has to be told before which States it meets."""
     runs = []
 
     def lift(_: Frame, state: State) -> Any:
