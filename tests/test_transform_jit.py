@@ -148,6 +148,19 @@ def test_jit_and_a_changing_unit():
     assert state.value.unit == u.mV
 
 
+@pytest.mark.parametrize("change", [lambda v, u: v * u.mV, lambda v, u: {"a": v}])
+def test_jit_writes_a_new_unit_or_structure_each_time(change):
+    import brainunit as u
+
+    state = State(0.0)
+    f = jit(lambda: setattr(state, "value", change(state.value, u)))
+    for k in range(4):
+        state.value = jnp.asarray(float(k))
+        f()
+        assert jax.tree.structure(state.value) == jax.tree.structure(change(1.0, u))
+        assert float(jax.tree.leaves(state.value)[0]) == k
+
+
 def test_jit_keeps_a_program_for_each_backend():
     f, runs = count_traces(lambda x: x)
     f = jit(f)

@@ -64,6 +64,12 @@ class _Cell(State):
         self._shared[:] = [self._raw, self._tree]
 
 
+class _Cells(dict[str, _Cell]):
+    """The cells by name; `size` is what a program relies on that looked at all of them."""
+
+    size = property(len)
+
+
 class _Local(threading.local):
     """Settings of the contexts that this thread is in, over those set for all."""
 
@@ -73,7 +79,7 @@ class _Local(threading.local):
 
 _settings: dict[str, Hashable] = {}
 _local = _Local()
-_cells: dict[str, _Cell] = {}
+_cells = _Cells()
 _MISSING = object()
 _AS_DATA = object()  # among a context's settings: hides a setting of the same name behind data
 
@@ -170,6 +176,9 @@ def ditype() -> Any:
 
 def all() -> dict[str, Any]:
     """Every value that is set, seen from this thread."""
+    rely_on(_cells, "size")
+    for cell in _cells.values():
+        rely_on(cell, "present")
     data = {key: cell.value for key, cell in _cells.items() if cell.present}
     settings = {**_settings, **_local.settings}
     return {**data, **{k: v for k, v in settings.items() if v is not _AS_DATA}}
@@ -248,6 +257,7 @@ def settings_key() -> frozenset:
 def _cell(key: str) -> _Cell:
     if key not in _cells:
         _cells[key] = _Cell(key)
+        EPOCH.bump()
     return _cells[key]
 
 

@@ -55,8 +55,8 @@ def ifelse(
     the first true one counts, and the last branch where none is.
 
     >>> rate = jnp.asarray(3.0)
-    >>> ifelse([rate > 5, rate <= 5], [lambda: 2.0, lambda: 1.0])
-    Array(1., dtype=float32, weak_type=True)
+    >>> float(ifelse([rate > 5, rate <= 5], [lambda: 2.0, lambda: 1.0]))
+    1.0
     """
     branches = tuple(branches)
     if not branches or len(conditions) != len(branches):

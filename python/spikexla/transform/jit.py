@@ -47,6 +47,8 @@ class Program:
         self.kept = [state for state in traced.states if id(state) not in written]
         self.written_trees = traced.written_trees
         self.trees_before = [state._tree for state in (*self.written, *self.kept)]
+        # The fast way writes arrays only, so it is for programs that leave units and keys alone.
+        self.steady = self.trees_before[: len(self.written)] == self.written_trees
         self.new, self.new_trees = traced.new, traced.new_trees
         self.tree, self.static_key = traced.tree, _static_key(traced.statics)
         self.plain = all(leaf is trace.HOLE for leaf in traced.statics)
@@ -184,7 +186,7 @@ class JittedFunction:
 
     def _revalidated(self, program: Program) -> bool:
         epoch = EPOCH.value
-        if program.valid(_settings()):
+        if program.steady and program.valid(_settings()):
             program.epoch = epoch
             return True
         return False
@@ -244,7 +246,8 @@ class JittedFunction:
                 rely_on(owner, name)
         else:
             self._last = program
-            program.epoch = EPOCH.value if program.valid(program.settings) else -1
+            fast = program.steady and program.valid(program.settings)
+            program.epoch = EPOCH.value if fast else -1
         return out if program.plain_out else join(program.out_tree, program.out_statics, out)
 
 

@@ -26,10 +26,9 @@ def make_jaxpr(
     return_only_write: of the states, only those written.  axis_env: (name, size) of axes that
     `fun` may reduce over.
 
-    >>> count = State(jnp.zeros(()))
-    >>> jaxpr, states = make_jaxpr(lambda x: x + count.value)(1.0)
-    >>> states[0] is count, len(jaxpr.in_avals)
-    (True, 2)
+    >>> jaxpr, states = make_jaxpr(lambda x: net(x))(jnp.ones(3))
+    >>> len(states), len(jaxpr.in_avals)
+    (1, 3)
     """
     static = StaticArguments(fun, static_argnums, static_argnames)
 

@@ -26,7 +26,8 @@ class ProgressBar:
     Drawn on stderr with `rich`, which is an optional dependency; nothing is drawn where stderr is
     neither a terminal nor a notebook.  Raises ImportError without rich.
 
-    >>> squares = for_loop(lambda x: x**2, jnp.arange(100), pbar=ProgressBar(freq=10))
+    >>> xs = jnp.arange(100)
+    >>> squares = sx.transform.for_loop(lambda x: x**2, xs, pbar=ProgressBar(freq=10))
     """
 
     def __init__(
@@ -107,7 +108,8 @@ class _Site:
 
     def __init__(self, bar: ProgressBar, n: int) -> None:
         self.n, self._freq = n, bar.steps(n)
-        self._format, self._fields = bar.desc if _is_format(bar.desc) else (None, None)
+        form: Any = bar.desc if _is_format(bar.desc) else (None, None)
+        self._format, self._fields = form
         self._text = bar.desc if isinstance(bar.desc, str) else f"{n:,} steps"
 
     def __call__(self, i: jax.Array, **step: Any) -> None:

@@ -56,8 +56,8 @@ def jvp(
     state_tangents: likewise, in the structure of `grad_states`, a State or a tree of them.  Other
     States do not move.  See `jacfwd` for what forward mode does not pass.
 
-    >>> jvp(lambda x: x**2, (3.0,), (1.0,))[1]
-    Array(6., dtype=float32, weak_type=True)
+    >>> float(jvp(lambda x: x**2, (3.0,), (1.0,))[1])
+    6.0
     """
     for name, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, tuple | list):
