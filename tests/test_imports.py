@@ -16,7 +16,18 @@ CHECKOUT = Path(__file__).parents[1]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 UPPER = {"network", "cli", "interop", "bench", "train", "viz"}
 MODELS = {"neuron", "synapse", "projection", "comm", "input"}
-STATEFUL = {"state", "module", "transform", "statedict", "dynamics", "nn", "checkpoint"}
+CORE = {
+    "state",
+    "value",
+    "check",
+    "statedict",
+    "filters",
+    "tree",
+    "describe",
+    "module",
+    "lifecycle",
+}
+STATEFUL = CORE | {"transform", "dynamics", "nn", "checkpoint"}
 LAZY = ["brainunit", "saiunit", "optax", "h5py", "matplotlib", "rich", "sklearn", "scipy.stats"]
 
 
@@ -75,7 +86,7 @@ def test_models_know_no_network(path):
     assert not tops(path) & UPPER
 
 
-@pytest.mark.parametrize("path", files_of("transform", "module", "state", "statedict"), ids=ids)
+@pytest.mark.parametrize("path", files_of("transform", *CORE), ids=ids)
 def test_the_state_core_knows_no_model(path):
     assert not tops(path) & (UPPER | MODELS | {"ops", "connect"})
 

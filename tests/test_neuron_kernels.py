@@ -146,6 +146,19 @@ def test_one_step_is_a_scan_of_length_one(case, reset):
 
 
 @every_case
+@pytest.mark.parametrize("steps", [1, 6])
+def test_results_too_large_for_a_cache_have_the_same_bits(case, steps):
+    """Spikes of 32 MiB and more are stored past the caches, into pages that the threads share."""
+    pieces = 6_000 // steps
+    small = case.draw(1501, steps, dtype=np.float32, spread=0.02)
+    repeat = lambda x: jnp.tile(x, pieces) if x.shape else x  # noqa: E731
+    last, spikes = neuron_scan(case.kernel, *jax.tree.map(repeat, small), backend="native")
+    assert spikes.nbytes > 2**25
+    want_last, want_spikes = neuron_scan(case.kernel, *small, backend="native")
+    assert_same((last, spikes), jax.tree.map(repeat, (want_last, want_spikes)))
+
+
+@every_case
 def test_jit_changes_no_bit(case):
     operands = case.draw(33, 20)
     run = lambda *o: neuron_scan(case.kernel, *o, backend="native")  # noqa: E731

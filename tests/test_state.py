@@ -85,11 +85,6 @@ def test_a_state_is_one_leaf():
     assert jax.tree.leaves({"s": state}) == [state]
 
 
-def test_repr_shows_shapes_not_numbers():
-    assert repr(ParamState(jnp.ones((2, 3)))) == "ParamState(float32[2,3])"
-    assert repr(State({"w": jnp.ones(2), "n": 3})) == "State({'n': 3, 'w': float32[2]})"
-
-
 def test_the_label_names_kind_name_and_place():
     state = ShortTermState(0.0, name="V")
     assert "ShortTermState 'V' (created at " in state.label

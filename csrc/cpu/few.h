@@ -1,27 +1,30 @@
 // A list of at most N elements that lives on the stack. A call with a microsecond of work cannot
-// afford the twenty allocations of its std::vectors.
+// afford the twenty allocations of its std::vectors, nor to initialise elements that it never uses.
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
+#include <new>
+#include <type_traits>
 
 namespace spikexla {
 
 template <class T, size_t N>
 class Few {
+  static_assert(std::is_trivially_copyable_v<T>, "its memory is copied as bytes");
+
  public:
-  Few() = default;
-  explicit Few(size_t size) : size_(std::min(size, N)) {}
+  Few() {}
+  explicit Few(size_t size) { assign(size, T()); }
 
   bool push_back(const T& x) {  // false: full
     if (size_ == N) return false;
-    at_[size_++] = x;
+    new (begin() + size_++) T(x);
     return true;
   }
   void assign(size_t size, const T& x) {
-    size_ = std::min(size, N);
-    std::fill(begin(), end(), x);
+    size_ = 0;
+    while (size_ < std::min(size, N)) push_back(x);
   }
   void erase(size_t k) {
     std::copy(begin() + k + 1, end(), begin() + k);
@@ -30,13 +33,13 @@ class Few {
 
   size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
-  T& operator[](size_t k) { return at_[k]; }
-  const T& operator[](size_t k) const { return at_[k]; }
-  const T& back() const { return at_[size_ - 1]; }
-  T* begin() { return at_.data(); }
-  T* end() { return at_.data() + size_; }
-  const T* begin() const { return at_.data(); }
-  const T* end() const { return at_.data() + size_; }
+  T& operator[](size_t k) { return begin()[k]; }
+  const T& operator[](size_t k) const { return begin()[k]; }
+  const T& back() const { return begin()[size_ - 1]; }
+  T* begin() { return std::launder(reinterpret_cast<T*>(room_)); }
+  T* end() { return begin() + size_; }
+  const T* begin() const { return std::launder(reinterpret_cast<const T*>(room_)); }
+  const T* end() const { return begin() + size_; }
 
   template <class Other>
   bool operator==(const Other& other) const {
@@ -44,7 +47,7 @@ class Few {
   }
 
  private:
-  std::array<T, N> at_;
+  alignas(T) std::byte room_[N * sizeof(T)];
   size_t size_ = 0;
 };
 

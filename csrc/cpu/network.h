@@ -70,7 +70,7 @@ class Network {
   }
 
  private:
-  static constexpr int64_t kBlock = 1024;  // lanes whose drive and conductance stay in L1
+  static constexpr int64_t kBlock = abi::kBitsLanes;
 
   struct alignas(64) Claim {
     std::atomic<int64_t> step{0};     // the next step of this slice that nobody has taken

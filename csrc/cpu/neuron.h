@@ -8,7 +8,7 @@
 #include <immintrin.h>
 #endif
 
-#include "cpu/table.h"
+#include "cpu/fresh_pages.h"
 #include "pack.h"
 #include "surrogate.h"
 
@@ -36,27 +36,45 @@ inline void copy(T* to, const T* from, int64_t n) {
 
 // Rows of N operands at one time step; a repeated value is spread over `room` (N x block) first.
 template <class T, int N, int64_t kBlock>
-struct Rows {
-  Arrays<const T, N> at;
-  T* room;
+class Rows {
+ public:
   // `lanes` of 1 is enough for operands of which only lane 0 is read.
-  SPIKEXLA_HD Rows(const Stream<T>* streams, T* room, int64_t lanes) : room(room) {
-    for (int k = 0; k < N; ++k) seek(streams, k, 0, lanes);
+  SPIKEXLA_HD Rows(const Stream<T>* streams, T* room, int64_t lanes)
+      : room_(room), spread_(lanes < kBlock ? lanes : kBlock) {
+    for (int k = 0; k < N; ++k) seek(streams, k, 0);
   }
-  SPIKEXLA_HD void step_to(const Stream<T>* streams, int64_t t, int64_t lanes) {
+  SPIKEXLA_HD void step_to(const Stream<T>* streams, int64_t t) {
     for (int k = 0; k < N; ++k)
-      if (streams[k].time != 0) seek(streams, k, t, lanes);
+      if (streams[k].time != 0) seek(streams, k, t);
+  }
+  // The rows from lane `i` on, of which the next `kBlock` lanes may be read.
+  SPIKEXLA_HD Arrays<const T, N> from(int64_t i = 0) const {
+    Arrays<const T, N> rows;
+    for (int k = 0; k < N; ++k) rows.at[k] = at_[k] + (repeats_[k] ? 0 : i);
+    return rows;
+  }
+
+  // The processor's own prefetcher stops at every page, which is every second piece.
+  SPIKEXLA_HD void prefetch(int64_t i, int64_t n) const {
+    for (int k = 0; k < N; ++k)
+      for (int64_t j = i; !repeats_[k] && j < i + n; j += 64 / int64_t(sizeof(T)))
+        __builtin_prefetch(at_[k] + j);
   }
 
  private:
-  SPIKEXLA_HD void seek(const Stream<T>* streams, int k, int64_t t, int64_t lanes) {
-    const T* from = streams[k].at + t * streams[k].time;
-    if (streams[k].lane == 0) {
-      fill(room + k * kBlock, *from, lanes);
-      from = room + k * kBlock;
+  SPIKEXLA_HD void seek(const Stream<T>* streams, int k, int64_t t) {
+    at_[k] = streams[k].at + t * streams[k].time;
+    repeats_[k] = streams[k].lane == 0;
+    if (repeats_[k]) {
+      fill(room_ + k * kBlock, *at_[k], spread_);
+      at_[k] = room_ + k * kBlock;
     }
-    at.at[k] = from;
   }
+
+  T* room_;
+  int64_t spread_;
+  const T* at_[N];
+  bool repeats_[N];
 };
 
 template <class T>
@@ -120,28 +138,48 @@ SPIKEXLA_HD void advance_any(bool uniform, bool hard, int64_t lanes,
   else advance_easy<Model, T, false, false>(easy, lanes, from, to, params, inputs, spikes);
 }
 
+// The block walks through time as a whole, so that memory is read and written front to back; its
+// state, in L2, is what each step goes through again. Pieces are small, so that reading the input
+// of one overlaps with writing the spikes of the last.
 template <class Model, class T>
 void neuron_forward(const NeuronForward<T>& a) {
   constexpr int S = Sizes<Model, T>::S, P = Sizes<Model, T>::P, X = Sizes<Model, T>::X;
-  alignas(64) T room[(S + P + X) * kForwardLanes];
+  constexpr int64_t kPiece = 512;
+  alignas(64) T room[(S + P + X + 1) * kPiece];
+  T* const unread = room + (S + P + X) * kPiece;  // spikes on their way past the caches
   const bool uniform = all_uniform(a.params, P);
-  const Rows<T, S, kForwardLanes> start(a.state0, room, a.lanes);
-  const Rows<T, P, kForwardLanes> params(a.params, room + S * kForwardLanes, uniform ? 1 : a.lanes);
-  Rows<T, X, kForwardLanes> inputs(a.inputs, room + (S + P) * kForwardLanes, a.lanes);
-  Arrays<T, S> state;
-  for (int k = 0; k < S; ++k) state.at[k] = a.state1[k];
-  Arrays<const T, S> from = start.at;
+  const Rows<T, S, kPiece> start(a.state0, room, a.lanes);
+  const Rows<T, P, kPiece> params(a.params, room + S * kPiece, uniform ? 1 : a.lanes);
+  Rows<T, X, kPiece> inputs(a.inputs, room + (S + P) * kPiece, a.lanes);
+  const auto state = [&a](int64_t i) {
+    Arrays<T, S> rows;
+    for (int k = 0; k < S; ++k) rows.at[k] = a.state1[k] + i;
+    return rows;
+  };
+  PageFront front(a.pages);
+  const int64_t ahead = a.row > 0 ? 2 * kHugePage / (a.row * int64_t(sizeof(T))) : 0;
+  int64_t prepared = 0;
   for (int64_t t = 0; t < a.steps; ++t) {
-    if (a.every != 0 && t % a.every == 0)
-      for (int k = 0; k < S; ++k)
-        copy(a.checkpoints[k] + t / a.every * a.checkpoint_row, from.at[k], a.lanes);
-    inputs.step_to(a.inputs, t, a.lanes);
-    advance_any<Model, T>(uniform, a.hard, a.lanes, from, state, params.at, inputs.at,
-                          a.spikes + t * a.row);
-    from = as_const(state);
+    for (; prepared < a.steps && prepared <= t + ahead; ++prepared)
+      front.reach(a.spikes + prepared * a.row, a.spikes + prepared * a.row + a.lanes);
+    inputs.step_to(a.inputs, t);
+    for (int64_t i = 0; i < a.lanes; i += kPiece) {
+      const int64_t n = a.lanes - i < kPiece ? a.lanes - i : kPiece;
+      const Arrays<const T, S> from = t == 0 ? start.from(i) : as_const(state(i));
+      if (a.every != 0 && t % a.every == 0)
+        for (int k = 0; k < S; ++k)
+          copy(a.checkpoints[k] + t / a.every * a.checkpoint_row + i, from.at[k], n);
+      if (a.past_cache) inputs.prefetch(i + kPiece, kPiece);
+      T* const spikes = a.spikes + t * a.row + i;
+      advance_any<Model, T>(uniform, a.hard, n, from, state(i), params.from(i), inputs.from(i),
+                            a.past_cache ? unread : spikes);
+      if (a.past_cache) store_past_cache(spikes, unread, n);
+    }
   }
-  if (a.steps == 0)
-    for (int k = 0; k < S; ++k) copy(state.at[k], from.at[k], a.lanes);
+  if (a.past_cache) past_cache_done();
+  for (int64_t i = 0; a.steps == 0 && i < a.lanes; i += kPiece)
+    for (int k = 0; k < S; ++k)
+      copy(state(i).at[k], start.from(i).at[k], a.lanes - i < kPiece ? a.lanes - i : kPiece);
 }
 
 template <Surrogate kind, class Model, class T>
@@ -260,23 +298,24 @@ void neuron_backward(const NeuronBackward<T>& a) {
       else copy(row(0).at[f], c.at + segment * c.time, a.lanes);
     }
     for (int64_t k = 0; k < n; ++k) {
-      inputs.step_to(a.inputs, first + k, a.lanes);
-      advance_any<Model, T>(uniform, a.hard, a.lanes, as_const(row(k)), row(k + 1), params.at,
-                            inputs.at, unwanted + (P + X) * B);
+      inputs.step_to(a.inputs, first + k);
+      advance_any<Model, T>(uniform, a.hard, a.lanes, as_const(row(k)), row(k + 1), params.from(),
+                            inputs.from(), unwanted + (P + X) * B);
     }
     for (int64_t k = 0; k <= n; ++k)
-      slope_any<Model, T>(Surrogate(a.surrogate), a.lanes, as_const(row(k)), params.at,
+      slope_any<Model, T>(Surrogate(a.surrogate), a.lanes, as_const(row(k)), params.from(),
                           a.surrogate_a, a.surrogate_b, slopes + k * B);
     for (int64_t k = n - 1; k >= 0; --k) {
       const int64_t t = first + k;
-      inputs.step_to(a.inputs, t, a.lanes);
-      d_spikes.step_to(&a.d_spikes, t, a.lanes);
+      inputs.step_to(a.inputs, t);
+      d_spikes.step_to(&a.d_spikes, t);
       Arrays<T, X> dx;
       for (int f = 0; f < X; ++f)
         dx.at[f] = a.d_inputs[f] ? a.d_inputs[f] + t * a.row : unwanted + (P + f) * B;
       retreat_any<Model, T>(want_params, uniform, a.hard, a.lanes, as_const(row(k)),
-                            as_const(row(k + 1)), params.at, inputs.at, (const T*)(slopes + k * B),
-                            (const T*)(slopes + (k + 1) * B), d_spikes.at.at[0], ds, dp, dx);
+                            as_const(row(k + 1)), params.from(), inputs.from(),
+                            (const T*)(slopes + k * B), (const T*)(slopes + (k + 1) * B),
+                            d_spikes.from().at[0], ds, dp, dx);
     }
   }
 }
@@ -319,20 +358,20 @@ void pack_bits(const T* spikes, int64_t lanes, uint32_t* bits) {
 template <class Model, class T>
 void neuron_bits(const NeuronBits<T>& a) {
   constexpr int S = Sizes<Model, T>::S, P = Sizes<Model, T>::P, X = Sizes<Model, T>::X;
-  alignas(64) T room[(P + X + 1) * kForwardLanes];
-  T* spikes = room + (P + X) * kForwardLanes;
+  alignas(64) T room[(P + X + 1) * kBitsLanes];
+  T* spikes = room + (P + X) * kBitsLanes;
   const bool uniform = all_uniform(a.params, P) && !a.still;
-  const Rows<T, P, kForwardLanes> params(a.params, room, uniform ? 1 : a.lanes);
+  const Rows<T, P, kBitsLanes> params(a.params, room, uniform ? 1 : a.lanes);
   Arrays<T, S> state;
   for (int k = 0; k < S; ++k) state.at[k] = a.state[k];
   if (a.still) {
     for (int64_t i = 0; i < a.lanes; ++i)
       spikes[i] = Model::spiked(load<typename Model::template State<T>, T>(as_const(state), i),
-                                load<typename Model::template Params<T>, T>(params.at, i));
+                                load<typename Model::template Params<T>, T>(params.from(), i));
   } else {
-    const Rows<T, X, kForwardLanes> inputs(a.inputs, room + P * kForwardLanes, a.lanes);
-    advance_any<Model, T>(uniform, a.hard, a.lanes, as_const(state), state, params.at, inputs.at,
-                          spikes);
+    const Rows<T, X, kBitsLanes> inputs(a.inputs, room + P * kBitsLanes, a.lanes);
+    advance_any<Model, T>(uniform, a.hard, a.lanes, as_const(state), state, params.from(),
+                          inputs.from(), spikes);
   }
   pack_bits(spikes, a.lanes, a.bits);
 }

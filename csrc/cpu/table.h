@@ -20,6 +20,13 @@ struct Stream {
   int64_t time;  // elements from one step to the next
 };
 
+// The huge pages of a result in fresh memory: every `of`-th of them, the `turn`-th first, is for
+// this block to fault in; `of` = 0: none.
+struct PageTurns {
+  char *begin, *end;  // the result
+  int64_t turn, of;
+};
+
 // `steps` steps of one block of lanes. `state1` doubles as the working state.
 template <class T>
 struct NeuronForward {
@@ -32,6 +39,8 @@ struct NeuronForward {
   T* spikes;
   int64_t row;             // elements from one time step of `spikes` to the next
   int64_t checkpoint_row;  // likewise of `checkpoints`
+  bool past_cache;         // spikes are too many to be found in a cache later
+  PageTurns pages;         // of the spikes
 };
 
 // The transpose of the above. A null pointer in d_inputs or d_params means: not wanted.
@@ -102,7 +111,8 @@ struct Table {
   const SparseLoops* sparse;
 };
 
-inline constexpr int64_t kForwardLanes = 4096;  // four pages a row; the state stays in L1 or L2
+inline constexpr int64_t kBitsLanes = 1024;  // most lanes of NeuronBits: their drive stays in L1
+inline constexpr int64_t kForwardState = int64_t{1} << 18;  // bytes of a block's state: stays in L2
 inline constexpr int64_t kBackwardLanes = 256;  // rows of a whole checkpoint segment stay in L2
 
 // Elements of scratch that `backward` of a model with these counts needs.

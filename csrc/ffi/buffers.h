@@ -1,10 +1,9 @@
 // The few words that every CPU handler needs to read XLA's buffers.
 #pragma once
 
-#include <sys/mman.h>
-
 #include <string>
 
+#include "cpu/fresh_pages.h"
 #include "cpu/parallel.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -23,19 +22,8 @@ inline std::string describe(const ffi::AnyBuffer& b) {
   return text + ")";
 }
 
-// Asks for huge pages under a large result before it is first written. A fresh result of 40 MB
-// costs 10,000 page faults otherwise, which is more than the arithmetic.
-inline void prefer_huge_pages(const void* data, size_t bytes) {
-#if defined(MADV_HUGEPAGE)
-  constexpr uintptr_t kHuge = uintptr_t{1} << 21;
-  if (bytes < kHuge) return;
-  const uintptr_t from = (reinterpret_cast<uintptr_t>(data) + kHuge - 1) & ~(kHuge - 1);
-  const uintptr_t to = (reinterpret_cast<uintptr_t>(data) + bytes) & ~(kHuge - 1);
-  if (from < to) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
-#endif
-}
-
-inline void prefer_huge_pages(const ffi::AnyBuffer& b) {
+// Huge pages for a result that is large enough to have some.
+inline void prefer_huge_pages(ffi::AnyBuffer b) {
   prefer_huge_pages(b.untyped_data(), b.size_bytes());
 }
 

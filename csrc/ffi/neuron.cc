@@ -1,13 +1,13 @@
 // XLA handlers of the neuron models on the CPU: buffers in, blocks of lanes out. No mathematics.
 //
-// forward   state..., params..., inputs...                       -> state..., spikes,
-// checkpoints... backward  checkpoints..., params..., inputs..., d_state..., d_spikes, surrogate
-// operands
-//                                                           -> d_state..., d_inputs..., d_params...
+// forward:  state..., params..., inputs...
+//        -> state..., spikes; then checkpoints..., if they are wanted
+// backward: checkpoints..., params..., inputs..., d_state..., d_spikes, surrogate operands
+//        -> d_state..., d_inputs..., d_params...
 //
-// state, params: (*vmap, *lanes). inputs, spikes: (*vmap, time, *lanes). checkpoints:
-// (*vmap, ceil(time / every), *lanes), or 0 rows. An axis of size 1 repeats. A gradient that nobody
-// wants has 0 elements.
+// state, params: (*vmap, *lanes). inputs, spikes: (*vmap, time, *lanes). checkpoints: (*vmap,
+// ceil(time / every), *lanes). An axis of size 1 repeats. A gradient that nobody wants has 0
+// elements.
 #include <vector>
 
 #include "cpu/lanes.h"
@@ -24,7 +24,8 @@ using abi::kMaxFields;
 constexpr int64_t kWorthAHelper = 16384;
 
 int64_t helpers_for(const ffi::ThreadPool& pool, int64_t lane_steps) {
-  return std::min<int64_t>(pool.num_threads(), lane_steps / kWorthAHelper);
+  const int64_t most = std::min<int64_t>(pool.num_threads(), abi::thread_limit() - 1);
+  return std::min(most, lane_steps / kWorthAHelper);
 }
 
 // All operands and results of one call, lined up with its lanes.
@@ -82,23 +83,27 @@ class Operands {
   Few<View*, 2 * kMost> views_;
 };
 
-// Runs body(row, first lane, lanes) over blocks on the pool. Short rows get smaller blocks so that
-// every thread has one.
+// Runs body(row, first lane, lanes, task, threads) over blocks of at most `most` lanes on the pool,
+// as many in each row as gives every thread the same share. A task has `least` lanes or more.
 template <class Body>
-void over_blocks(ffi::ThreadPool& pool, const Lanes& lanes, int64_t most, const Body& body) {
+void over_blocks(ffi::ThreadPool& pool, const Lanes& lanes, int64_t most, int64_t least,
+                 const Body& body) {
   if (lanes.size() == 0) return;
-  const int64_t helpers = helpers_for(pool, lanes.size() * std::max<int64_t>(1, lanes.steps()));
-  const int64_t share = (lanes.size() / (helpers + 1) + 63) / 64 * 64;
-  const int64_t block = std::max(std::min<int64_t>(64, most), std::min(most, share));
-  const int64_t blocks = (lanes.row() + block - 1) / block;
+  const int64_t threads = 1 + helpers_for(pool, lanes.size() * std::max<int64_t>(1, lanes.steps()));
+  const int64_t share = std::min(lanes.row(), (lanes.size() + threads - 1) / threads);
+  int64_t blocks = (lanes.row() + std::min(most, share) - 1) / std::min(most, share);
+  if (lanes.rows() == 1) blocks = (blocks + threads - 1) / threads * threads;
+  const int64_t even = ((lanes.row() + blocks - 1) / blocks + 63) / 64 * 64;
+  const int64_t block = std::min(most, even);
+  blocks = (lanes.row() + block - 1) / block;
+  const int64_t all = blocks * lanes.rows();
   // Blocks of one task lie side by side: pages are then faulted in by one thread each.
   const int64_t per_task =
-      std::max<int64_t>(1, std::min<int64_t>(64, blocks * lanes.rows() / (8 * (helpers + 1))));
-  const int64_t all = blocks * lanes.rows();
-  parallel_for(pool, (all + per_task - 1) / per_task, helpers, [&](int64_t task) {
+      std::max({int64_t{1}, all / (16 * threads), (least + block - 1) / block});
+  parallel_for(pool, (all + per_task - 1) / per_task, threads - 1, [&](int64_t task) {
     for (int64_t b = task * per_task; b < std::min(all, (task + 1) * per_task); ++b) {
       const int64_t lane = b % blocks * block;
-      body(b / blocks, lane, std::min(block, lanes.row() - lane));
+      body(b / blocks, lane, std::min(block, lanes.row() - lane), task, threads);
     }
   });
 }
@@ -113,7 +118,7 @@ ffi::Error forward(int model, ffi::ThreadPool pool, ffi::RemainingArgs args,
                    ffi::RemainingRets rets, int64_t lane_axes, int64_t every, bool hard) {
   const abi::NeuronRow& n = abi::table().neurons[model];
   const int S = n.num_state, P = n.num_params, X = n.num_inputs;
-  if (int(args.size()) != S + P + X || int(rets.size()) != 2 * S + 1)
+  if (int(args.size()) != S + P + X || (int(rets.size()) != S + 1 && int(rets.size()) != 2 * S + 1))
     return invalid(std::string(n.model) + " forward: wrong number of arrays");
   const ffi::AnyBuffer spikes = **rets.get<ffi::AnyBuffer>(S);
   Operands o(args, rets, Lanes(spikes.dimensions(), lane_axes));
@@ -123,32 +128,42 @@ ffi::Error forward(int model, ffi::ThreadPool pool, ffi::RemainingArgs args,
   for (int k = 0; k < S; ++k) fits = fits && o.ret(k, false);
   if (!fits)
     return invalid(std::string(n.model) + " forward: shapes do not fit " + describe(spikes));
-  const bool keep = !o.empty_result(S + 1) && every > 0;
+  const bool keep = int(rets.size()) > S + 1 && !o.empty_result(S + 1) && every > 0;
   for (int k = S + 1; keep && k < 2 * S + 1; ++k)
     if (!o.ret(k, true) || o.result_steps(k) != (steps + every - 1) / every)
       return invalid("checkpoints do not fit " + describe(spikes));
   o.merge();
-  prefer_huge_pages(spikes);
+  for (int k = 0; k <= S; ++k) prefer_huge_pages(**rets.get<ffi::AnyBuffer>(k));
+  char* const data = reinterpret_cast<char*>((**rets.get<ffi::AnyBuffer>(S)).untyped_data());
+  const int64_t bytes = spikes.size_bytes();
+  const bool fresh = bytes >= kAlwaysFresh;
   return by_float_type(spikes, [&](auto zero) {
     using T = decltype(zero);
-    over_blocks(pool, o.lanes(), abi::kForwardLanes, [&](int64_t row, int64_t lane, int64_t lanes) {
-      abi::NeuronForward<T> a{};
-      a.lanes = lanes;
-      a.steps = o.lanes().steps();
-      a.every = keep ? every : 0;
-      a.hard = hard;
-      for (int k = 0; k < S; ++k) {
-        a.state0[k] = o.stream<T>(k, row, lane);
-        a.state1[k] = o.result<T>(k, row, lane);
-        a.checkpoints[k] = keep ? o.result<T>(S + 1 + k, row, lane) : nullptr;
-      }
-      for (int k = 0; k < P; ++k) a.params[k] = o.stream<T>(S + k, row, lane);
-      for (int k = 0; k < X; ++k) a.inputs[k] = o.stream<T>(S + P + k, row, lane);
-      a.spikes = o.result<T>(S, row, lane);
-      a.row = o.result_row(S);
-      a.checkpoint_row = keep ? o.result_row(S + 1) : 0;
-      loops<T>(model).forward(a);
-    });
+    const int64_t most = abi::kForwardState / (S * sizeof(T));
+    // With one step, threads stay out of each other's pages by taking several at a time.
+    const int64_t least = fresh && steps == 1 ? kHugePage / int64_t(sizeof(T)) : 1;
+    over_blocks(pool, o.lanes(), most, least,
+                [&](int64_t row, int64_t lane, int64_t lanes, int64_t task, int64_t threads) {
+                  abi::NeuronForward<T> a{};
+                  if (bytes >= 2 * kHugePage && steps > 1)
+                    a.pages = {data, data + bytes, task % threads, threads};
+                  a.past_cache = fresh;
+                  a.lanes = lanes;
+                  a.steps = o.lanes().steps();
+                  a.every = keep ? every : 0;
+                  a.hard = hard;
+                  for (int k = 0; k < S; ++k) {
+                    a.state0[k] = o.stream<T>(k, row, lane);
+                    a.state1[k] = o.result<T>(k, row, lane);
+                    a.checkpoints[k] = keep ? o.result<T>(S + 1 + k, row, lane) : nullptr;
+                  }
+                  for (int k = 0; k < P; ++k) a.params[k] = o.stream<T>(S + k, row, lane);
+                  for (int k = 0; k < X; ++k) a.inputs[k] = o.stream<T>(S + P + k, row, lane);
+                  a.spikes = o.result<T>(S, row, lane);
+                  a.row = o.result_row(S);
+                  a.checkpoint_row = keep ? o.result_row(S + 1) : 0;
+                  loops<T>(model).forward(a);
+                });
     return ffi::Error::Success();
   });
 }
@@ -186,8 +201,8 @@ ffi::Error backward(int model, ffi::ThreadPool pool, ffi::RemainingArgs args,
     using T = decltype(zero);
     // A block has one surrogate. Items of a single lane may lie side by side with one each.
     const bool apart = o.varies_along_row(kOperands) || o.varies_along_row(kOperands + 1);
-    over_blocks(pool, o.lanes(), apart ? 1 : abi::kBackwardLanes,
-                [&](int64_t row, int64_t lane, int64_t lanes) {
+    over_blocks(pool, o.lanes(), apart ? 1 : abi::kBackwardLanes, 1,
+                [&](int64_t row, int64_t lane, int64_t lanes, int64_t, int64_t) {
                   thread_local std::vector<T> scratch;
                   scratch.resize(abi::neuron_scratch(S, P, X, every));
                   abi::NeuronBackward<T> a{};

@@ -59,11 +59,12 @@ void merging() {
   View a, b;
   Lanes together(Shape{7, 4, 3, 2}, 3);
   check(together.add(Shape{4, 3, 2}, false, &a) && together.add(Shape{1, 1, 1}, false, &b), "fits");
-  together.merge({&a, &b});
+  const std::vector<View*> both = {&a, &b};
+  together.merge(both);
   check(together.dims() == Shape{24}, "axes that all walk in step become one row");
   Lanes apart(Shape{7, 4, 3, 2}, 3);
   check(apart.add(Shape{4, 3, 2}, false, &a) && apart.add(Shape{1, 3, 2}, false, &b), "fits");
-  apart.merge({&a, &b});
+  apart.merge(both);
   check(apart.dims() == (Shape{4, 6}), "an axis that one operand repeats stays apart");
 }
 

@@ -115,7 +115,7 @@ ffi::Error forward(cudaStream_t stream, ffi::RemainingArgs args, ffi::RemainingR
                    int64_t lane_axes, int64_t every, bool hard) {
   using Sizes = cuda::Sizes<Model, float>;
   constexpr int S = Sizes::S, P = Sizes::P, X = Sizes::X;
-  if (int(args.size()) != S + P + X || int(rets.size()) != 2 * S + 1)
+  if (int(args.size()) != S + P + X || (int(rets.size()) != S + 1 && int(rets.size()) != 2 * S + 1))
     return invalid(std::string(Model::kName) + " forward: wrong number of arrays");
   const ffi::AnyBuffer spikes = **rets.get<ffi::AnyBuffer>(S);
   Operands o(args, rets, Lanes(spikes.dimensions(), lane_axes), lane_axes);
@@ -125,7 +125,7 @@ ffi::Error forward(cudaStream_t stream, ffi::RemainingArgs args, ffi::RemainingR
   for (int k = 0; k < S; ++k) fits = fits && o.ret(k, false);
   if (!fits)
     return invalid(std::string(Model::kName) + " forward: shapes do not fit " + describe(spikes));
-  const bool keep = !o.empty_result(S + 1) && every > 0;
+  const bool keep = int(rets.size()) > S + 1 && !o.empty_result(S + 1) && every > 0;
   for (int k = S + 1; keep && k < 2 * S + 1; ++k)
     if (!o.ret(k, true) || o.result_steps(k) != (steps + every - 1) / every)
       return invalid("checkpoints do not fit " + describe(spikes));

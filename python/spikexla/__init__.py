@@ -1,6 +1,8 @@
 """Spiking neural networks in JAX: explicit state in Python, fused C++ and CUDA kernels below."""
 
+from . import compat as compat
 from . import environ as environ
+from . import filters as filters
 from . import init as init
 from . import network as network
 from . import nn as nn
@@ -27,6 +29,7 @@ from .state import ParamState as ParamState
 from .state import ShortTermState as ShortTermState
 from .state import State as State
 from .state import TraceError as TraceError
+from .state import check_state_value_tree as check_state_value_tree
 from .statedict import PathKey as PathKey
 from .statedict import StateDict as StateDict
 from .synapse import COBA as COBA

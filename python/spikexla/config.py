@@ -14,6 +14,7 @@ class Config:
     """How forgiving the package is.  Use the one instance, `spikexla.config`.
 
     strict: a missing `dt` and an overwritten State are errors, not warnings.
+    check_trees: a State whose value changes its structure (its unit, its keys) is an error.
     strict_units: a plain number where a model expects a unit is an error, not a warning.
     cache_eager: loops, gradients and branches called outside `jit` are compiled once and kept.
 
@@ -23,6 +24,7 @@ class Config:
     """
 
     strict: bool = False
+    check_trees: bool = False
     strict_units: bool = False
     cache_eager: bool = True
 

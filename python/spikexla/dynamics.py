@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from . import environ, init
 from .module import Batch, Module
 from .state import ACTIVE, EPOCH, ShortTermState, State, has_tracer
 from .units import attach, is_quantity, mantissa
+from .value import lead_of
 
 Size = int | Sequence[int]
 
@@ -31,13 +33,6 @@ def shape_of(size: Size, what: str) -> tuple[int, ...]:
     if not shape or min(shape) < 1:
         raise ValueError(f"{what}={size!r} has no elements; every axis needs 1 or more")
     return shape
-
-
-def lead_of(batch_size: Batch) -> tuple[int, ...]:
-    """The leading axes that `batch_size` stands for."""
-    if batch_size is None:
-        return ()
-    return tuple(batch_size) if isinstance(batch_size, tuple | list) else (int(batch_size),)
 
 
 class Inputs:
@@ -74,8 +69,9 @@ class Inputs:
 
     def clear(self) -> None:
         """Forgets what waits to be used once."""
-        for _ in self.take():
-            pass
+        if self._entries:
+            for _ in self.take():
+                pass
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -97,12 +93,27 @@ class Deferred:
         return self.comm.accumulate(self.spikes, total)
 
 
+class _Started:
+    """The last start of a module's states: what it depended on, and each State's value.
+
+    Not a tuple, so that it is not part of the tree of modules.
+    """
+
+    __slots__ = ("batch_size", "dtype", "epoch", "starts", "version")
+
+    def __init__(self, version: int, batch_size: Batch, dtype: Any, starts: list) -> None:
+        self.version, self.batch_size, self.dtype = version, batch_size, dtype
+        self.epoch, self.starts = EPOCH.value, starts
+
+
 class Dynamics(Module):
     """Base of neurons and synapses: a shape, parameters with units, and inputs by key.
 
     `in_size` is the number of elements, or a tuple for a population with several axes; states are
     `(*batch, *in_size)`.
     """
+
+    _started: _Started | None = None  # see `_note_start`
 
     def __init__(self, in_size: Size, name: str | None = None) -> None:
         super().__init__(name)
@@ -205,37 +216,63 @@ class Dynamics(Module):
             value = init.param(value, self.varshape, lead or None, allow_none=False)
         except ValueError as error:
             raise ValueError(f"{self._called(what)}: {error}") from None
-        number = jnp.asarray(mantissa(value, unit, what=self._called(what)), environ.dftype())
-        if not has_tracer(number) and bool(jnp.isnan(number).any()):
+        number, shape = mantissa(value, unit, what=self._called(what)), (*lead, *self.varshape)
+        if has_tracer(number):
+            number = jnp.asarray(number, environ.dftype())
+            # A copy: the memory of a State may be given away, and the array may be the user's.
+            return jnp.array(jnp.broadcast_to(number, shape)), is_quantity(value)
+        number = np.asarray(number, environ.dftype())
+        if np.isnan(number).any():
             raise ValueError(f"{self._called(what)} made NaN; initial values must be numbers")
-        # A copy: the memory of a State may be given away, and the array may be the user's.
-        return jnp.array(jnp.broadcast_to(number, (*lead, *self.varshape))), is_quantity(value)
+        return filled(number, shape), is_quantity(value)
 
-    def _note_start(self, initializer: Any, batch_size: Batch) -> None:
-        """Remembers what the states were started from, if starting again must give the same."""
-        fixed = not callable(initializer) and not isinstance(initializer, State)
-        # The epoch moves when a setting does, such as the precision.
-        key = (initializer, batch_size, environ.dftype(), EPOCH.value)
-        object.__setattr__(self, "_started", key if fixed and ACTIVE.frame is None else None)
+    def _note_start(self, initializer: Any, batch_size: Batch, *states: ShortTermState) -> None:
+        """Remembers what `states` were started from, if starting again must give the same."""
+        changing = isinstance(initializer, State | np.ndarray) or callable(initializer)
+        started = None
+        if not changing and ACTIVE.frame is None:
+            starts = [(state, state._start) for state in states]
+            started = _Started(self._version, batch_size, environ.dftype(), starts)
+        object.__setattr__(self, "_started", started)
 
-    def _start_again(self, initializer: Any, batch_size: Batch) -> bool:
+    def _start_again(self, batch_size: Batch) -> bool:
         """Puts the states back to their last start; False if it might not be the right one.
 
         Arrays do not change, so this hands out those of the last start and writes no memory.
         """
-        started = self.__dict__.get("_started")
-        if started is None or started[0] is not initializer:
+        last = self._started
+        if last is None or last.batch_size != batch_size or last.version != self._version:
             return False
-        if started[1] != batch_size:
-            return False
-        if started[3] != EPOCH.value:
-            if started[2] != environ.dftype():
+        if last.epoch != EPOCH.value:  # something changed somewhere; the precision, perhaps
+            if last.dtype != environ.dftype():
                 return False
-            object.__setattr__(self, "_started", (*started[:3], EPOCH.value))
-        for member in self.__dict__.values():
-            if isinstance(member, ShortTermState):
-                member.reset()
+            last.epoch = EPOCH.value
+        for state, start in last.starts:
+            if state._start is not start:  # somebody gave the State another start
+                return False
+            state.reset()
         return True
+
+
+_filled: weakref.WeakValueDictionary[Any, jax.Array] = weakref.WeakValueDictionary()
+
+
+def filled(number: np.ndarray, shape: tuple[int, ...]) -> jax.Array:
+    """`number` repeated to `shape`; equal starts share one array as long as it is in use."""
+    key = None
+    if number.size == 1:
+        device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+        key = number.tobytes(), number.dtype, shape, device
+        found = _filled.get(key)
+        if found is not None and not found.is_deleted():
+            return found
+    # A copy: the memory of a State may be given away, and the array may be the user's.
+    full = np.array(np.broadcast_to(number, shape))
+    with jax.ensure_compile_time_eval():
+        made = jax.device_put(full)
+    if key is not None:
+        _filled[key] = made
+    return made
 
 
 def _total(total: Any, values: Iterator[Any], args: tuple) -> Any:

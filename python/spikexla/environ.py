@@ -49,12 +49,18 @@ class _Cell(State):
 
     def __init__(self, key: str) -> None:
         self.name, self.tag, self._site, self._held = f"environ.{key}", None, None, True
+        self._rule = None
         self._shared = [[], _ABSENT]
         self._storage = _Storage(self._shared)
 
     _raw = property(lambda s: s._storage.raw, lambda s, x: setattr(s._storage, "raw", x))
     _tree = property(lambda s: s._storage.tree, lambda s, x: setattr(s._storage, "tree", x))
     _frame = property(lambda s: s._storage.frame, lambda s, x: setattr(s._storage, "frame", x))
+
+    def _new_tree(self, tree: Any) -> None:
+        """A key may hold anything, whatever `config.check_trees` says of states."""
+        EPOCH.bump()
+        self._tree = tree
 
     @property
     def present(self) -> bool:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
+from . import tree
 from .config import config, warn_once
-from .state import EPOCH, State, is_kind, rely_on
-from .statedict import PathKey, StateDict
+from .describe import describe
+from .filters import to_predicate
+from .state import EPOCH, State, rely_on
+from .statedict import StateDict
+
+# What a module remembers to be quicker; it is found again.
+_NOT_SAVED = frozenset({"_holds", "_started"})
 
 Batch = int | tuple[int, ...] | None
 
@@ -18,7 +24,7 @@ class StateOverwriteWarning(UserWarning):
     """An attribute that held a State was replaced by something that is not one."""
 
 
-class Module:
+class Module(tree.Node):
     """Base of everything that owns states: neurons, synapses, layers, networks.
 
     Assign states and modules to attributes (or to lists, tuples and dicts in attributes), define
@@ -88,6 +94,7 @@ class Module:
 
     def _changed(self) -> None:
         object.__setattr__(self, "_version", self._version + 1)
+        object.__setattr__(self, "_holds", None)
         EPOCH.bump()
 
     def _warn_overwrite(self, name: str, old: State) -> None:
@@ -101,86 +108,79 @@ class Module:
         site = _site(3)
         warn_once(f"overwrite {name} {site}", message, StateOverwriteWarning, stacklevel=4)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: x for name, x in self.__dict__.items() if name not in _NOT_SAVED}
+
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         self.__dict__.update(attributes)
-        for _, member in self._members():
+        for _, member in tree.members(self):
             if isinstance(member, State):
                 member._held = True
 
     # -- walking ------------------------------------------------------------------------------
 
-    def _members(self) -> Iterator[tuple[PathKey, State | Module]]:
-        """States and modules held directly, containers included, in the order of their names."""
-        for name in sorted(self.__dict__):
-            value = self.__dict__[name]
-            if isinstance(value, _TREE):
-                yield from _members(value, PathKey((name,)), set())
-
-    def _own_states(self) -> Iterator[State]:
-        """States held directly; without the paths, which take most of the time of a walk."""
-        for value in list(self.__dict__.values()):
-            if isinstance(value, State):
-                yield value.root()
-            elif isinstance(value, list | tuple | dict):
-                members = _members(value, PathKey(), set())
-                yield from (member for _, member in members if isinstance(member, State))
-
-    def children(self) -> dict[PathKey, Module]:
-        """The modules that this one holds directly, by path."""
-        return {path: m for path, m in self._members() if isinstance(m, Module)}
-
-    def nodes(self) -> dict[PathKey, Module]:
-        """This module and all below it, each once, children before parents, by path."""
-        found: dict[PathKey, Module] = {}
-        seen: set[int] = set()
-
-        def visit(module: Module, path: PathKey) -> None:
-            if id(module) in seen:
-                return
-            seen.add(id(module))
-            for part, child in module._members():
-                if isinstance(child, Module):
-                    visit(child, PathKey(path + part))
-            found[path] = module
-
-        visit(self, PathKey())
-        return found
-
-    def states(self, *filters: Any, exact: bool = True) -> Any:
+    def states(
+        self,
+        *filters: Any,
+        allowed_hierarchy: tuple[int, int] = (0, tree.DEEPEST),
+        exact: bool = True,
+    ) -> Any:
         """The states of this module and all below it, by path, each State once.
 
-        A filter is a kind of State or a function of (path, state); several filters give a tuple
-        of StateDicts, one each.  The kinds are disjoint: `states(LongTermState)` has no parameters;
+        filters: see `filters`; a kind of State, a tag, a function of (path, state). Several give
+        one StateDict each: a State goes to the first filter that it passes.
+        allowed_hierarchy: (lowest, deepest) level; the states held here are on level 1, those of
+        the modules held here on level 2.
+        exact: the kinds are disjoint, and `states(LongTermState)` has no parameters;
         `exact=False` counts them in, as brainstate does.
+
+        >>> params, rest = net.states(ParamState, ...)
+        >>> len(params), len(rest)
+        (1, 0)
         """
-        everything = StateDict(_walk_states(self, PathKey(), set(), set()))
-        picked = tuple(
-            StateDict({k: s for k, s in everything.items() if _matches(filter_, k, s, exact)})
-            for filter_ in filters
-        )
-        return everything if not filters else picked[0] if len(filters) == 1 else picked
+        found = StateDict(tree.states(self, *allowed_hierarchy))
+        return _split(found, filters, exact)
+
+    def nodes(self, *filters: Any, allowed_hierarchy: tuple[int, int] = (0, tree.DEEPEST)) -> Any:
+        """This module and all below it, by path, each once, children before parents.
+
+        filters: as in `states`. allowed_hierarchy: this module is on level 0, those it holds on 1.
+
+        >>> [type(node).__name__ for node in net.nodes().values()]
+        ['Linear']
+        """
+        return _split(StateDict(tree.nodes(self, *allowed_hierarchy)), filters, True)
+
+    def children(self) -> Iterator[Module]:
+        """The modules that this one holds directly, each once."""
+        return (child for _, child in self.named_children())
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules that this one holds directly, with their dotted names."""
+        for path, child in tree.nodes(self, 1, 1):
+            yield str(path), child
 
     # -- trials -------------------------------------------------------------------------------
 
     def init_state(self, *args: Any, **kwargs: Any) -> None:
         """Prepares the states for a trial; by default the same as `reset_state`."""
-        _call_with_batch(self, "reset_state", args, kwargs)
+        call_with_batch(self, "reset_state", args, kwargs)
 
     def reset_state(self, batch_size: Batch = None) -> None:
         """Puts the states held directly back to their start, with leading batch dimensions.
 
         States that define `reset` are reset by it; ParamState and LongTermState are left alone.
         """
-        for state in self._own_states():
+        for state in tree.own_states(self):
             reset = getattr(state, "reset", None)
             if reset is not None:
-                known, _ = _parameters(getattr(reset, "__func__", reset))
-                reset(batch_size=batch_size) if "batch_size" in known else reset()
+                takes_batch = traits(getattr(reset, "__func__", reset)).takes_batch
+                reset(batch_size=batch_size) if takes_batch else reset()
 
     # -- looking ------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        return "\n".join(_tree_lines(self, type(self).__name__, set()))
+        return describe(self)
 
 
 class Sequential(Module):
@@ -216,51 +216,10 @@ class Sequential(Module):
         return iter(self.layers)
 
 
-def init_all_states(
-    target: Module, *args: Any, batch_size: Batch = None, exclude: Any = None, **kwargs: Any
-) -> Module:
-    """Calls `init_state` on every module of `target`, children first; returns `target`.
-
-    A class that defines only `reset_state` has that called.  States keep their identity, so this
-    may be repeated at every trial, with another `batch_size`, inside `jit` too.  `exclude` is a
-    module class, or a tuple of them, to leave out.
-
-    >>> _ = init_all_states(net, batch_size=32)
-    """
-    return _call_all(target, "init_state", args, {"batch_size": batch_size, **kwargs}, exclude)
-
-
-def reset_all_states(
-    target: Module, *args: Any, batch_size: Batch = None, exclude: Any = None, **kwargs: Any
-) -> Module:
-    """Calls `reset_state` on every module of `target`, children first; returns `target`."""
-    return _call_all(target, "reset_state", args, {"batch_size": batch_size, **kwargs}, exclude)
-
-
-def call_order(level: int) -> Callable[[Callable], Callable]:
-    """Marks an `init_state` or `reset_state` to run after all unmarked ones, by rising level."""
-
-    def mark(method: Callable) -> Callable:
-        method.call_order = level  # type: ignore[attr-defined]
-        return method
-
-    return mark
-
-
-def _call_all(target: Module, method: str, args: tuple, kwargs: dict, exclude: Any) -> Module:
-    if not isinstance(target, Module):
-        raise TypeError(f"expected a Module, got {type(target).__name__}: {target!r}")
-    modules = [m for m in target.nodes().values() if not (exclude and isinstance(m, exclude))]
-    for module in sorted(modules, key=lambda m: getattr(getattr(m, method), "call_order", -1)):
-        _call_with_batch(module, method, args, kwargs)
-    return target
-
-
-def _call_with_batch(module: Module, method: str, args: tuple, kwargs: dict) -> None:
+def call_with_batch(module: Module, method: str, args: tuple, kwargs: dict) -> None:
     """Calls the method, leaving `batch_size=None` away where the method does not know it."""
     bound = getattr(module, method)
-    parameters, takes_any = _parameters(getattr(bound, "__func__", bound))
-    if "batch_size" in kwargs and "batch_size" not in parameters and not takes_any:
+    if "batch_size" in kwargs and not traits(getattr(bound, "__func__", bound)).takes_batch:
         kwargs = dict(kwargs)
         if kwargs.pop("batch_size") is not None:
             raise TypeError(
@@ -270,73 +229,33 @@ def _call_with_batch(module: Module, method: str, args: tuple, kwargs: dict) -> 
     bound(*args, **kwargs)
 
 
-_TREE = (State, Module, list, tuple, dict)  # what a state can lie in
+class Traits(NamedTuple):
+    """What there is to know of an `init_state` or `reset_state` before it is called."""
+
+    takes_batch: bool
+    call_order: int | None
 
 
 @functools.lru_cache(maxsize=1024)
-def _parameters(function: Callable) -> tuple[frozenset[str], bool]:
-    """The names that a function takes, and whether it takes any keyword; slow to find out."""
+def traits(function: Callable) -> Traits:
+    """Kept, because looking at a signature takes longer than the call."""
     parameters = inspect.signature(function).parameters
-    return frozenset(parameters), any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    takes_batch = takes_any or "batch_size" in parameters
+    return Traits(takes_batch, getattr(function, "call_order", None))
 
 
-def _members(value: Any, path: PathKey, seen: set[int]) -> Iterator[tuple[PathKey, Any]]:
-    if isinstance(value, State):
-        yield path, value.root()
-    elif isinstance(value, Module):
-        yield path, value
-    elif isinstance(value, list | tuple | dict) and id(value) not in seen:
-        seen.add(id(value))
-        pairs = value.items() if isinstance(value, dict) else enumerate(value)
-        for part, item in pairs:
-            if not isinstance(item, _TREE):
-                continue
-            tail = tuple(part) if isinstance(part, PathKey) else (part,)
-            yield from _members(item, PathKey((*path, *tail)), seen)
-
-
-def _walk_states(
-    module: Module, path: PathKey, modules: set[int], states: set[int]
-) -> Iterator[tuple[PathKey, State]]:
-    """States of the module, then of its children; the first path to a shared State wins."""
-    if id(module) in modules:
-        return
-    modules.add(id(module))
-    members = list(module._members())
-    for part, state in members:
-        if isinstance(state, State) and id(state) not in states:
-            states.add(id(state))
-            yield PathKey(path + part), state
-    for part, child in members:
-        if isinstance(child, Module):
-            yield from _walk_states(child, PathKey(path + part), modules, states)
-
-
-def _matches(filter_: Any, path: PathKey, state: State, exact: bool) -> bool:
-    if isinstance(filter_, type):
-        return is_kind(state, filter_, exact=exact)
-    if callable(filter_):
-        return bool(filter_(path, state))
-    raise TypeError(
-        f"states() filters by a State class or a function of (path, state), got {filter_!r}"
-    )
-
-
-def _tree_lines(module: Module, title: str, seen: set[int]) -> Iterator[str]:
-    if id(module) in seen:
-        yield f"{title} (shown above)"
-        return
-    seen.add(id(module))
-    yield title
-    members = list(module._members())
-    for k, (path, member) in enumerate(members):
-        branch, trunk = ("└─ ", "   ") if k == len(members) - 1 else ("├─ ", "│  ")
-        if isinstance(member, State):
-            yield f"{branch}{path}: {member!r}"
-        else:
-            lines = _tree_lines(member, f"{path}: {type(member).__name__}", seen)
-            yield branch + next(lines)
-            yield from (trunk + line for line in lines)
+def _split(found: StateDict, filters: tuple, exact: bool) -> Any:
+    """One StateDict for each filter; without filters, all."""
+    if not filters:
+        return found
+    tests = [to_predicate(filter_, exact=exact) for filter_ in filters]
+    parts = tuple(StateDict() for _ in tests)
+    for path, x in found.items():
+        part = next((p for p, test in zip(parts, tests, strict=True) if test(path, x)), None)
+        if part is not None:
+            part[path] = x
+    return parts[0] if len(parts) == 1 else parts
 
 
 def _same_number(old: Any, new: Any) -> bool:

@@ -11,14 +11,19 @@ the report is the business of `transform/trace.py`.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import sys
 import threading
 from typing import Any
 
 import jax
-import numpy as np
-from jax.core import Tracer
+
+from .check import Check, Rule
+from .config import config
+from .value import LEAF as LEAF
+from .value import from_host, lead_of, leaf_types, size, spelled_bytes, summary, take_apart, to_host
+from .value import has_tracer as has_tracer
 
 _PACKAGE = __name__.rpartition(".")[0]
 
@@ -53,13 +58,10 @@ class _Lost:
         return "<a trace that has ended>"
 
 
-LEAF = jax.tree.structure(0)  # the tree of a value that is one array
 ACTIVE = _Active()
 EPOCH = _Epoch()
 LOST = _Lost()
 TRACE_LOCK = threading.RLock()  # one thread traces at a time; the others wait, see `State._reach`
-
-_leaf_types: set[type] = {int, float, bool, complex}  # grows by the array types met
 
 
 def rely_on(owner: Any, attribute: str) -> None:
@@ -71,42 +73,23 @@ def rely_on(owner: Any, attribute: str) -> None:
         ACTIVE.frame.relied[id(owner), attribute] = owner
 
 
-def has_tracer(value: Any) -> bool:
-    """Whether any array in `value` is a tracer."""
-    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))
-
-
-def take_apart(value: Any) -> tuple[Any, Any]:
-    """The raw form of a value: (array, LEAF), or (list of arrays, tree)."""
-    if type(value) in _leaf_types:
-        return value, LEAF
-    if isinstance(value, jax.Array):
-        if not isinstance(value, Tracer):
-            _leaf_types.add(type(value))
-        return value, LEAF
-    if isinstance(value, np.ndarray | np.generic):
-        return jax.numpy.asarray(value), LEAF
-    leaves, tree = jax.tree.flatten(value)
-    if tree == LEAF:
-        return value, LEAF
-    # numpy arrays can be changed behind a State's back; jax arrays cannot.
-    leaves = [jax.numpy.asarray(x) if isinstance(x, np.ndarray) else x for x in leaves]
-    return leaves, tree
-
-
 class State:
     """A value that persists across calls and may change: potentials, weights, counters, buffers.
 
     Read and write it through `value`.  A value is an array, a number, a quantity or a tree of them;
     its shape may change (a batch dimension comes and goes).  Subclasses may set any attribute.
 
+    name: for messages; the first module that holds the State names it otherwise.
+    tag: anything to find it by, see `filters.WithTag`.
+    check: what new values must share with the first one: True, or some of 'tree', 'shape', 'dtype'.
+
     >>> count = State(jnp.zeros(3), name="count")
     >>> count.value = count.value.at[0].add(1.0)
     >>> count.value
     Array([1., 0., 0.], dtype=float32)
 
-    Raises ValueError when a State is assigned, TraceError when a traced value is written under a
-    transform of `jax` itself, which cannot see States (use `spikexla.transform`).
+    Raises ValueError when a State is assigned or a check fails, TraceError when a traced value is
+    written under a transform of `jax` itself, which cannot see States (use `spikexla.transform`).
     """
 
     __slots__ = (
@@ -115,20 +98,24 @@ class State:
         "_frame",
         "_held",
         "_raw",
+        "_rule",
         "_site",
         "_tree",
         "name",
         "tag",
     )
 
-    def __init__(self, value: Any, name: str | None = None, *, tag: Any = None) -> None:
+    def __init__(
+        self, value: Any, name: str | None = None, *, tag: Any = None, check: Check = False
+    ) -> None:
         self.name, self.tag = name, tag
         self._site, self._held = _creation_site(), False
         self._raw, self._tree = take_apart(value.value if isinstance(value, State) else value)
+        self._rule = self._rule_of(check) if check else None
         self._frame = frame = ACTIVE.frame
         if frame is not None:
             frame.note_new(self)
-        elif type(self._raw) not in _leaf_types:
+        elif type(self._raw) not in leaf_types:
             self._refuse_tracers(value)
 
     @property
@@ -150,12 +137,30 @@ class State:
         raw, tree = take_apart(value)
         if frame is not None:
             frame.note_write(self, raw)
-        elif type(raw) not in _leaf_types:
+        elif type(raw) not in leaf_types:
             self._refuse_tracers(value)
-        self._raw = raw
+        if self._rule is not None:
+            self._obey(raw, tree)
         if tree is not self._tree and tree != self._tree:
-            EPOCH.bump()
-            self._tree = tree
+            self._new_tree(tree)
+        self._raw = raw
+
+    def _rule_of(self, check: Check) -> Rule | None:
+        return Rule.of(check, self._raw, self._tree, batched=False)
+
+    def _obey(self, raw: Any, tree: Any) -> None:
+        broken = self._rule.broken_by(raw, tree) if self._rule is not None else None
+        if broken:
+            raise ValueError(f"{self.label}: {broken}. Write such a value, or create it unchecked.")
+
+    def _new_tree(self, tree: Any) -> None:
+        if config.check_trees:
+            raise ValueError(
+                f"{self.label} holds {self._tree} and was given {tree}; its structure may not "
+                "change while config.check_trees is on."
+            )
+        EPOCH.bump()
+        self._tree = tree
 
     def _reach(self, reading: bool = False) -> State:
         """The State behind this one, seen by the active trace, whichever saw it last."""
@@ -189,6 +194,7 @@ class State:
     def adopt(self, other: State) -> None:
         """Takes over the value of `other`, which becomes a second name for this State."""
         frame = ACTIVE.frame
+        self._rule = other._rule
         self.value = other.value
         if frame is not None and any(other is state for state in frame.new):
             frame.new[:] = [state for state in frame.new if state is not other]
@@ -210,25 +216,29 @@ class State:
     def __repr__(self) -> str:
         if self._frame is LOST:
             return f"{type(self).__name__}(no value)"
-        return f"{type(self).__name__}({_summary(self.value)})"
+        value = self.value
+        plain = self._tree is LEAF and not hasattr(value, "dtype")  # a number shows all there is
+        nbytes = "" if plain else f", {spelled_bytes(size(value)[1])}"
+        tag = "" if self.tag is None else f", tag={self.tag!r}"
+        return f"{type(self).__name__}({summary(value)}{nbytes}{tag})"
 
     def __getstate__(self) -> dict[str, Any]:
-        value = jax.tree.map(_to_host, self.value)
-        return {"value": value, "name": self.name, "tag": self.tag, "attributes": self.__dict__}
+        attributes = {"tag": self.tag, "rule": self._rule, "attributes": self.__dict__}
+        return {"value": to_host(self.value), "name": self.name, **attributes}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.name, self.tag = saved["name"], saved["tag"]
         self.__dict__.update(saved["attributes"])
         self._site, self._held, self._frame = None, False, None
-        value = jax.tree.map(_from_host, saved["value"], is_leaf=lambda x: isinstance(x, _Key))
-        self._raw, self._tree = take_apart(value)
+        self._rule = saved.get("rule")
+        self._raw, self._tree = take_apart(from_host(saved["value"]))
 
     def __deepcopy__(self, memo: dict) -> State:
         # Arrays are immutable, so a copy shares them; only the box and its attributes are new.
         twin = object.__new__(type(self))
         memo[id(self)] = twin
         twin.name, twin.tag = self.name, self.tag
-        twin._site, twin._held = self._site, False
+        twin._site, twin._held, twin._rule = self._site, False, self._rule
         twin._raw, twin._tree = take_apart(self.value)
         twin._frame = frame = ACTIVE.frame
         if frame is not None:
@@ -272,8 +282,10 @@ class ShortTermState(State):
 
     __slots__ = ("_batched", "_start")
 
-    def __init__(self, value: Any, name: str | None = None, *, tag: Any = None) -> None:
-        super().__init__(value, name, tag=tag)
+    def __init__(
+        self, value: Any, name: str | None = None, *, tag: Any = None, check: Check = False
+    ) -> None:
+        super().__init__(value, name, tag=tag, check=check)
         # A list of its own: arrays in the State's list may be given away (donated).
         raw = self._raw if self._tree is LEAF else list(self._raw)
         self._start = None if has_tracer(raw) else (raw, self._tree)
@@ -294,9 +306,15 @@ class ShortTermState(State):
             )
         raw, tree = self._start
         if batch_size is not None:
-            lead = (batch_size,) if isinstance(batch_size, int) else tuple(batch_size)
-            raw = self._repeated(lead, raw)
-        self.value = raw if tree is LEAF else tree.unflatten(raw)
+            raw = self._repeated(lead_of(batch_size), raw)
+        if self._frame is None and ACTIVE.frame is None and tree is self._tree:
+            # Nothing to report and nothing new to check; a list of its own, see `__init__`.
+            self._raw = raw if tree is LEAF else list(raw)
+        else:
+            self.value = raw if tree is LEAF else tree.unflatten(raw)
+
+    def _rule_of(self, check: Check) -> Rule | None:
+        return Rule.of(check, self._raw, self._tree, batched=True)
 
     def _repeated(self, lead: tuple[int, ...], raw: Any) -> Any:
         """The start with batch dimensions. Arrays do not change, so trials can share one."""
@@ -313,13 +331,13 @@ class ShortTermState(State):
         start = None
         if self._start is not None:
             raw, tree = self._start
-            start = jax.tree.map(_to_host, raw if tree is LEAF else tree.unflatten(raw))
+            start = to_host(raw if tree is LEAF else tree.unflatten(raw))
         return {**super().__getstate__(), "start": start}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         super().__setstate__(saved)
         start = saved["start"]
-        self._start = None if start is None else take_apart(jax.tree.map(_from_host, start))
+        self._start = None if start is None else take_apart(from_host(start))
         self._batched = (), None
 
     def __deepcopy__(self, memo: dict) -> State:
@@ -344,26 +362,13 @@ def is_kind(state: State, kind: type, *, exact: bool = True) -> bool:
     return kind in type(state).__mro__ if exact else isinstance(state, kind)
 
 
-class _Key:
-    """A typed random key on its way through pickle."""
+def check_state_value_tree(val: bool = True) -> contextlib.AbstractContextManager:
+    """In its `with` block the value of a State may not change its structure; see `config`.
 
-    def __init__(self, key: jax.Array) -> None:
-        self.data = np.asarray(jax.random.key_data(key))
-        self.impl = str(jax.random.key_impl(key))
-
-
-def _to_host(leaf: Any) -> Any:
-    if not isinstance(leaf, jax.Array):
-        return leaf
-    if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return _Key(leaf)
-    return np.asarray(leaf)
-
-
-def _from_host(leaf: Any) -> Any:
-    if isinstance(leaf, _Key):
-        return jax.random.wrap_key_data(jax.numpy.asarray(leaf.data), impl=leaf.impl)
-    return jax.numpy.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf
+    >>> with check_state_value_tree():
+    ...     ParamState(1.0).value = 2.0
+    """
+    return config.context(check_trees=val)
 
 
 def _creation_site() -> tuple[str, int] | None:
@@ -375,20 +380,3 @@ def _creation_site() -> tuple[str, int] | None:
             return frame.f_code.co_filename, frame.f_lineno
         frame = frame.f_back
     return None
-
-
-def _summary(value: Any) -> str:
-    """`float32[32,100]` for each array of the value, in the value's own structure."""
-
-    def one(leaf: Any) -> str:
-        if not isinstance(leaf, jax.Array | np.ndarray):
-            return repr(leaf)
-        return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
-
-    if type(value).__name__ == "Quantity":
-        return f"{one(value.mantissa)} {value.unit}"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k!r}: {_summary(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "(" + ", ".join(map(_summary, value)) + ")"
-    return one(value)

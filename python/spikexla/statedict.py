@@ -89,6 +89,16 @@ class StateDict(dict):
     def __delitem__(self, key: Any) -> None:
         dict.__delitem__(self, self._key(key))
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, StateDict) and isinstance(other, dict):
+            return all(isinstance(key, str | tuple) for key in other) and self == StateDict(other)
+        return dict.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None  # type: ignore[assignment]
+
     def get(self, key: Any, default: Any = None) -> Any:
         return dict.get(self, self._key(key), default)
 

@@ -6,6 +6,7 @@ updated; `numpy fill` writes arrays that exist already and knows of no modules: 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -46,12 +47,13 @@ Made = tuple[Callable[[], list], Callable[[int], None]]  # reset dirty arrays on
 
 
 def rows(sizes: Sequence[int], plan: Plan) -> Iterator[Row]:
-    """Three rows for each size of state (32, N): the modules' way, twice, and the op below it."""
+    """Rows for each size of state (32, N): the modules' ways, and the op below them."""
     for n in sizes:
         shape = (BATCH, n)
         ways = {
             "reset_all_states, 100 x ShortTermState": lambda n=n: _cells(n),
-            "reset_all_states, 100 x Expon": lambda n=n: _synapses(n),
+            "reset_all_states, 100 x Expon": lambda n=n: _synapses(n, nn.reset_all_states),
+            "init_all_states, 100 x Expon": lambda n=n: _synapses(n, nn.init_all_states),
             "ops.reset, 100 donated buffers": lambda shape=shape: _op(shape),
         }
         for case, make in ways.items():
@@ -78,26 +80,26 @@ def _row(case: str, make: Callable[[], Made], shape: tuple[int, int], plan: Plan
 
 def _cells(n: int) -> Made:
     net = Many(lambda: Cell(n))
-    return _modules(net, (BATCH, n), {})
+    return _modules(net, (BATCH, n), nn.reset_all_states)
 
 
-def _synapses(n: int) -> Made:
+def _synapses(n: int, start: Callable[..., nn.Module]) -> Made:
     net = Many(lambda: Expon(n))
-    return _modules(net, (BATCH, n), {"batch_size": BATCH})
+    return _modules(net, (BATCH, n), functools.partial(start, batch_size=BATCH))
 
 
-def _modules(net: Many, shape: tuple[int, int], batch: dict[str, int]) -> Made:
+def _modules(net: Many, shape: tuple[int, int], start: Callable[[Many], nn.Module]) -> Made:
     states = [state for part in net.parts for state in part.states().values()]
 
     def reset():
         for state in states:
             state.value = jnp.ones(shape, jnp.float32)
-        nn.reset_all_states(net, **batch)
+        start(net)
         return [state.value for state in states]
 
     def loop(calls):
         for _ in range(calls):
-            nn.reset_all_states(net, **batch)
+            start(net)
             jax.block_until_ready([state.value for state in states])
 
     return reset, loop

@@ -30,7 +30,7 @@ class Spikes:
     @property
     def value(self) -> Any:
         """0 or 1 for each neuron, of the type of V."""
-        return self._neuron.get_spike()
+        return staged(_spikes, self._neuron, ())
 
     def __repr__(self) -> str:
         return f"Spikes({self.value})"
@@ -108,9 +108,11 @@ class Neuron(Dynamics, abc.ABC):
         """
         if x is None or (type(x) in (int, float) and x == 0):
             x = None
-        if self._alone() and (x is None or self.carries_unit == is_quantity(x)):
-            return staged(_step_alone, self, (x,))
-        return self._step(x)
+        if not self._alone():
+            return self._step(x)
+        if x is not None and self.carries_unit and not is_quantity(x):
+            x = self._plain(x, "mA", f"the input current of {type(self).__name__}")
+        return staged(_step_alone, self, (x,))
 
     def _alone(self) -> bool:
         """Whether a step depends on states and arguments only, so that its program can be kept."""
@@ -186,10 +188,12 @@ class Neuron(Dynamics, abc.ABC):
 
     def reset_state(self, batch_size: Batch = None) -> None:
         """The same as `init_state`: the states keep their identity."""
-        if self._start_again(getattr(self, "V_initializer", None), batch_size):
-            self._reset_inputs()
-        else:
-            self.init_state(batch_size=batch_size)
+        self.init_state(batch_size=batch_size)
+
+
+def _spikes(neuron: Neuron) -> jax.Array:
+    rely_on(neuron, "_version")
+    return neuron.get_spike()
 
 
 def _step_alone(neuron: Neuron, x: Any) -> jax.Array:

@@ -84,11 +84,12 @@ class LIF(Neuron):
     # -- states -------------------------------------------------------------------------------
 
     def init_state(self, batch_size: Batch = None) -> None:
-        V, unit = self._start(self.V_initializer, "mV", "V_initializer", batch_size)
-        values = (getattr(self, name) for name in ("V_th", "V_rest", "V_reset"))
-        unit = unit or any(is_quantity(getattr(v, "value", v)) for v in values)
-        self.V = ShortTermState(attach(V, "mV") if unit else V)
-        self._note_start(self.V_initializer, batch_size)
+        if not self._start_again(batch_size):
+            V, unit = self._start(self.V_initializer, "mV", "V_initializer", batch_size)
+            values = (getattr(self, name) for name in ("V_th", "V_rest", "V_reset"))
+            unit = unit or any(is_quantity(getattr(v, "value", v)) for v in values)
+            self.V = ShortTermState(attach(V, "mV") if unit else V)
+            self._note_start(self.V_initializer, batch_size, self.V)
         self._reset_inputs()
 
     def kernel_state(self) -> Any:

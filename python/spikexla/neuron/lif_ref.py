@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import surrogate
-from ..dynamics import Size
+from ..dynamics import Size, filled
 from ..module import Batch
 from ..ops.neuron_kernel import NeuronKernel
 from ..state import ShortTermState
@@ -59,7 +59,8 @@ class LIFRef(LIF):
 
     def init_state(self, batch_size: Batch = None) -> None:
         super().init_state(batch_size)
-        self.refractory = ShortTermState(jnp.zeros_like(self._potential()))
+        V = self._potential()
+        self.refractory = ShortTermState(filled(np.zeros((), V.dtype), V.shape))
 
     def kernel_state(self) -> Any:
         return lif_step.RefState(self._potential(), self.refractory.value)

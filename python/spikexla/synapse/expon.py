@@ -46,19 +46,18 @@ class Expon(Synapse):
         self.init_state()
 
     def init_state(self, batch_size: Batch = None) -> None:
-        made = self.g_initializer
-        made = made(self.varshape) if callable(made) else getattr(made, "value", made)
-        self.g_unit = unit_name(made)
-        g, _ = self._start(self.g_initializer, self.g_unit or "1", "g_initializer", batch_size)
-        self.g = ShortTermState(g if self.g_unit is None else attach(g, self.g_unit))
-        self._note_start(self.g_initializer, batch_size)
+        if not self._start_again(batch_size):
+            made = self.g_initializer
+            made = made(self.varshape) if callable(made) else getattr(made, "value", made)
+            self.g_unit = unit_name(made)
+            g, _ = self._start(self.g_initializer, self.g_unit or "1", "g_initializer", batch_size)
+            self.g = ShortTermState(g if self.g_unit is None else attach(g, self.g_unit))
+            self._note_start(self.g_initializer, batch_size, self.g)
         self._reset_inputs()
 
     def reset_state(self, batch_size: Batch = None) -> None:
-        if self._start_again(self.g_initializer, batch_size):
-            self._reset_inputs()
-        else:
-            self.init_state(batch_size=batch_size)
+        """The same as `init_state`: the states keep their identity."""
+        self.init_state(batch_size=batch_size)
 
     def _reset_inputs(self) -> None:
         self._current.clear()
