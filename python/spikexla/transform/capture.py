@@ -23,6 +23,7 @@ from ..state import State
 _MOST = 2000  # things looked at before giving up
 _MOST_BYTES = 1 << 16  # of a numpy array, which counts by content
 _BY_VALUE = (bool, int, float, complex, str, bytes, type(None), type(...))
+_EXACTLY = frozenset(_BY_VALUE)  # a look-up is faster than isinstance
 _BY_IDENTITY = (
     *(State, jax.Array, type, types.ModuleType, types.BuiltinFunctionType, types.CodeType),
     *(jax.Device, jax.sharding.Mesh, jax.sharding.PartitionSpec),  # jax makes each of them once
@@ -59,8 +60,9 @@ class Capture:
         self.key = self._key(fun)
 
     def _key(self, x: Any) -> Hashable:
-        if isinstance(x, _BY_VALUE):
-            return type(x), x
+        kind = type(x)
+        if kind in _EXACTLY or isinstance(x, _BY_VALUE):
+            return kind, x
         if isinstance(x, Module):
             self.modules.append(x)
             return Same(x)

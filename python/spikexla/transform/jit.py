@@ -19,7 +19,7 @@ from ..module import Module
 from ..state import ACTIVE, EPOCH, LEAF, TRACE_LOCK, State, rely_on
 from . import trace
 from .capture import Same, modules_of
-from .static import Constant, StaticArguments
+from .static import Constant, StaticArguments, chosen_arguments
 from .trace import TRACING, Traced, commit, fill, is_dynamic, join, read, split
 
 _MOST_PROGRAMS = 256
@@ -39,7 +39,9 @@ class Program:
     Inputs of other shapes share it as long as the states are the same ones.
     """
 
-    def __init__(self, fun: Callable, traced: Traced, settings: tuple, options: dict) -> None:
+    def __init__(
+        self, fun: Callable, traced: Traced, settings: tuple, donated: tuple, options: dict
+    ) -> None:
         self.pending: Traced | None = None
         self.settings = settings
         self.written = traced.written
@@ -50,14 +52,27 @@ class Program:
         # The fast way writes arrays only, so it is for programs that leave units and keys alone.
         self.steady = self.trees_before[: len(self.written)] == self.written_trees
         self.new, self.new_trees = traced.new, traced.new_trees
-        self.tree, self.static_key = traced.tree, _static_key(traced.statics)
+        self.tree, self._statics = traced.tree, traced.statics
+        self.static_key = _static_key(traced.statics)
         self.plain = all(leaf is trace.HOLE for leaf in traced.statics)
         self.out_tree, self.out_statics = traced.out_tree, traced.out_statics
         self.plain_out = all(leaf is trace.HOLE for leaf in traced.out_statics)
         self.relied = _conditions(fun, traced)  # (owner, attribute, value) of each
         self.signatures: set = set()
         self.epoch = -1
-        self.run = jax.jit(self._body, **options)
+        self.run = jax.jit(self._body, **self._donations(*donated), **options)
+
+    def _donations(self, states: bool, positions: frozenset, names: frozenset) -> dict[str, Any]:
+        """What to donate, as `jax.jit` counts the arguments of `_body`."""
+        first = (0,) if states else ()
+        if self.plain:
+            nums = (*first, *(2 + k for k in positions))
+            return {"donate_argnums": nums, "donate_argnames": tuple(names)}
+        args, kwargs = self.tree.unflatten(range(self.tree.num_leaves))
+        given = [x for k, x in enumerate(args) if k in positions]
+        leaves = {*jax.tree.leaves((given, [x for k, x in kwargs.items() if k in names]))}
+        data = [k for k, static in enumerate(self._statics) if static is trace.HOLE]
+        return {"donate_argnums": (*first, *(2 + n for n, k in enumerate(data) if k in leaves))}
 
     def _body(self, written: list, kept: list, *args: Any, **kwargs: Any) -> tuple:
         """Runs only when jax.jit has no code for these shapes yet."""
@@ -79,6 +94,7 @@ class Program:
             and not self.new
             and traced.written_trees == self.written_trees
             and _static_key(traced.statics) == self.static_key
+            and (self.plain or traced.tree == self.tree)
             and self.plain_out
             and all(leaf is trace.HOLE for leaf in traced.out_statics)
         )
@@ -121,6 +137,8 @@ class JittedFunction:
         *,
         static_argnums: int | Sequence[int] = (),
         static_argnames: str | Iterable[str] = (),
+        donate_argnums: int | Sequence[int] | None = (),
+        donate_argnames: str | Iterable[str] | None = (),
         donate_states: bool = False,
         **options: Any,
     ) -> None:
@@ -128,9 +146,14 @@ class JittedFunction:
         self.fun = fun
         self.donate_states = donate_states
         self._static = StaticArguments(fun, static_argnums, static_argnames)
-        self._options = dict(options)
-        if donate_states:
-            self._options["donate_argnums"] = (0,)
+        for name in ("in_shardings", "out_shardings"):
+            if options.pop(name, None) is not None:
+                raise TypeError(
+                    f"jit takes no {name}, for it adds States to what goes in and out; place the "
+                    "arrays with jax.device_put, or constrain them inside the function"
+                )
+        chosen = chosen_arguments(fun, donate_argnums, donate_argnames, "donate_argnames")
+        self._donated, self._options = (donate_states, *chosen), options
         self._programs: dict[Any, list[Program]] = {}
         self._last: Program | None = None
 
@@ -220,7 +243,7 @@ class JittedFunction:
         alive = [p for group in self._programs.values() for p in group if p.valid(settings)]
         program = next((p for p in alive if p.same_as(traced)), None)
         if program is None:
-            program = Program(self.fun, traced, settings, self._options)
+            program = Program(self.fun, traced, settings, self._donated, self._options)
         else:
             known = {(id(owner), name) for owner, name, _ in program.relied}
             fresh = _conditions(self.fun, traced)
@@ -257,7 +280,8 @@ def jit(fun: Callable | None = None, **options: Any) -> Any:
     static_argnums, static_argnames: arguments that are constants of the program.  Arguments that
     are no data (modules, states, strings, functions) are constants by themselves.
     donate_states: the memory of a written State is reused for its new value; an array that
-    somebody else still holds is copied first.
+    somebody else still holds is copied first.  donate_argnums, donate_argnames: arguments that are
+    given away in the same sense, without that care.
     Further options go to `jax.jit`.
 
     >>> step = jit(lambda x: net(x))
