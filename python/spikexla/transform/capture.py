@@ -24,10 +24,8 @@ _MOST = 2000  # things looked at before giving up
 _MOST_BYTES = 1 << 16  # of a numpy array, which counts by content
 _BY_VALUE = (bool, int, float, complex, str, bytes, type(None), type(...))
 _EXACTLY = frozenset(_BY_VALUE)  # a look-up is faster than isinstance
-_BY_IDENTITY = (
-    *(State, jax.Array, type, types.ModuleType, types.BuiltinFunctionType, types.CodeType),
-    *(jax.Device, jax.sharding.Mesh, jax.sharding.PartitionSpec),  # jax makes each of them once
-)
+_BY_IDENTITY = (State, jax.Array, type, types.ModuleType, types.BuiltinFunctionType, types.CodeType)
+_MADE_ONCE = (jax.Device, jax.sharding.Mesh, jax.sharding.PartitionSpec)  # equal ones are the same
 _LIBRARIES = ("jax", "jaxlib", "numpy", "spikexla", "saiunit", "brainunit", "math", "functools")
 
 
@@ -94,6 +92,8 @@ class Capture:
         leaves, tree = jax.tree.flatten(x)
         if not (len(leaves) == 1 and leaves[0] is x):
             return tree, tuple(map(self._key, leaves))
+        if isinstance(x, _MADE_ONCE):
+            return Same(x)
         if type(x).__hash__ not in (None, object.__hash__):
             return Same(x) if isinstance(x, jax.stages.Wrapped) else (type(x), x)
         if "__wrapped__" in getattr(x, "__dict__", ()):
