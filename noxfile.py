@@ -17,11 +17,12 @@ PYTHON = ["python", "tests", "examples", "bench", "noxfile.py"]
 
 # What depends on the versions of Python and jax; the rest was tested with the oldest.
 VERSIONED = [
-    f"tests/test_{name}.py"
+    str(path.relative_to(ROOT))
     for name in (
-        *("library", "neuron_kernels", "neuron_errors", "spike_matvec", "state", "transform"),
+        *("library", "neuron_kernels", "neuron_errors", "spike_matvec", "state", "transform_*"),
         *("optim", "checkpoint"),
     )
+    for path in sorted((ROOT / "tests").glob(f"test_{name}.py"))
 ]
 
 

@@ -23,7 +23,9 @@ from ..state import State
 _MOST = 2000  # things looked at before giving up
 _MOST_BYTES = 1 << 16  # of a numpy array, which counts by content
 _BY_VALUE = (bool, int, float, complex, str, bytes, type(None), type(...))
+_EXACTLY = frozenset(_BY_VALUE)  # a look-up is faster than isinstance
 _BY_IDENTITY = (State, jax.Array, type, types.ModuleType, types.BuiltinFunctionType, types.CodeType)
+_MADE_ONCE = (jax.Device, jax.sharding.Mesh, jax.sharding.PartitionSpec)  # equal ones are the same
 _LIBRARIES = ("jax", "jaxlib", "numpy", "spikexla", "saiunit", "brainunit", "math", "functools")
 
 
@@ -56,8 +58,9 @@ class Capture:
         self.key = self._key(fun)
 
     def _key(self, x: Any) -> Hashable:
-        if isinstance(x, _BY_VALUE):
-            return type(x), x
+        kind = type(x)
+        if kind in _EXACTLY or isinstance(x, _BY_VALUE):
+            return kind, x
         if isinstance(x, Module):
             self.modules.append(x)
             return Same(x)
@@ -89,6 +92,8 @@ class Capture:
         leaves, tree = jax.tree.flatten(x)
         if not (len(leaves) == 1 and leaves[0] is x):
             return tree, tuple(map(self._key, leaves))
+        if isinstance(x, _MADE_ONCE):
+            return Same(x)
         if type(x).__hash__ not in (None, object.__hash__):
             return Same(x) if isinstance(x, jax.stages.Wrapped) else (type(x), x)
         if "__wrapped__" in getattr(x, "__dict__", ()):

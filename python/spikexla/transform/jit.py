@@ -7,7 +7,6 @@ States.  A call whose program is known costs a list of the states' arrays and a 
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from ..module import Module
 from ..state import ACTIVE, EPOCH, LEAF, TRACE_LOCK, State, rely_on
 from . import trace
 from .capture import Same, modules_of
+from .static import Constant, StaticArguments, chosen_arguments
 from .trace import TRACING, Traced, commit, fill, is_dynamic, join, read, split
 
 _MOST_PROGRAMS = 256
@@ -27,23 +27,6 @@ _MOST_PROGRAMS = 256
 
 class _Miss(Exception):
     """jax.jit met shapes that this program was not traced for."""
-
-
-class _Constant:
-    """A static argument: no data, equal by value."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __hash__(self) -> int:
-        return hash(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Constant) or type(other.value) is not type(self.value):
-            return False
-        return bool(other.value == self.value)
 
 
 def _settings() -> tuple:
@@ -56,7 +39,9 @@ class Program:
     Inputs of other shapes share it as long as the states are the same ones.
     """
 
-    def __init__(self, fun: Callable, traced: Traced, settings: tuple, options: dict) -> None:
+    def __init__(
+        self, fun: Callable, traced: Traced, settings: tuple, donated: tuple, options: dict
+    ) -> None:
         self.pending: Traced | None = None
         self.settings = settings
         self.written = traced.written
@@ -64,15 +49,30 @@ class Program:
         self.kept = [state for state in traced.states if id(state) not in written]
         self.written_trees = traced.written_trees
         self.trees_before = [state._tree for state in (*self.written, *self.kept)]
+        # The fast way writes arrays only, so it is for programs that leave units and keys alone.
+        self.steady = self.trees_before[: len(self.written)] == self.written_trees
         self.new, self.new_trees = traced.new, traced.new_trees
-        self.tree, self.static_key = traced.tree, _static_key(traced.statics)
+        self.tree, self._statics = traced.tree, traced.statics
+        self.static_key = _static_key(traced.statics)
         self.plain = all(leaf is trace.HOLE for leaf in traced.statics)
         self.out_tree, self.out_statics = traced.out_tree, traced.out_statics
         self.plain_out = all(leaf is trace.HOLE for leaf in traced.out_statics)
         self.relied = _conditions(fun, traced)  # (owner, attribute, value) of each
         self.signatures: set = set()
         self.epoch = -1
-        self.run = jax.jit(self._body, **options)
+        self.run = jax.jit(self._body, **self._donations(*donated), **options)
+
+    def _donations(self, states: bool, positions: frozenset, names: frozenset) -> dict[str, Any]:
+        """What to donate, as `jax.jit` counts the arguments of `_body`."""
+        first = (0,) if states else ()
+        if self.plain:
+            nums = (*first, *(2 + k for k in positions))
+            return {"donate_argnums": nums, "donate_argnames": tuple(names)}
+        args, kwargs = self.tree.unflatten(range(self.tree.num_leaves))
+        given = [x for k, x in enumerate(args) if k in positions]
+        leaves = {*jax.tree.leaves((given, [x for k, x in kwargs.items() if k in names]))}
+        data = [k for k, static in enumerate(self._statics) if static is trace.HOLE]
+        return {"donate_argnums": (*first, *(2 + n for n, k in enumerate(data) if k in leaves))}
 
     def _body(self, written: list, kept: list, *args: Any, **kwargs: Any) -> tuple:
         """Runs only when jax.jit has no code for these shapes yet."""
@@ -94,6 +94,7 @@ class Program:
             and not self.new
             and traced.written_trees == self.written_trees
             and _static_key(traced.statics) == self.static_key
+            and (self.plain or traced.tree == self.tree)
             and self.plain_out
             and all(leaf is trace.HOLE for leaf in traced.out_statics)
         )
@@ -136,16 +137,23 @@ class JittedFunction:
         *,
         static_argnums: int | Sequence[int] = (),
         static_argnames: str | Iterable[str] = (),
+        donate_argnums: int | Sequence[int] | None = (),
+        donate_argnames: str | Iterable[str] | None = (),
         donate_states: bool = False,
         **options: Any,
     ) -> None:
         functools.update_wrapper(self, fun, updated=())
         self.fun = fun
         self.donate_states = donate_states
-        self._static = _static_arguments(fun, static_argnums, static_argnames)
-        self._options = dict(options)
-        if donate_states:
-            self._options["donate_argnums"] = (0,)
+        self._static = StaticArguments(fun, static_argnums, static_argnames)
+        for name in ("in_shardings", "out_shardings"):
+            if options.pop(name, None) is not None:
+                raise TypeError(
+                    f"jit takes no {name}, for it adds States to what goes in and out; place the "
+                    "arrays with jax.device_put, or constrain them inside the function"
+                )
+        chosen = chosen_arguments(fun, donate_argnums, donate_argnames, "donate_argnames")
+        self._donated, self._options = (donate_states, *chosen), options
         self._programs: dict[Any, list[Program]] = {}
         self._last: Program | None = None
 
@@ -166,7 +174,7 @@ class JittedFunction:
         return self._call(program, args, kwargs, args, kwargs)
 
     def _call_with_settings(self, program: Program, args: tuple, kwargs: dict) -> Any:
-        data = program.data_of(*self._mark_static(args, kwargs))
+        data = program.data_of(*self._static.mark(args, kwargs))
         if data is None:
             return self._dispatch(args, kwargs)
         return self._call(program, data, {}, args, kwargs)
@@ -201,7 +209,7 @@ class JittedFunction:
 
     def _revalidated(self, program: Program) -> bool:
         epoch = EPOCH.value
-        if program.valid(_settings()):
+        if program.steady and program.valid(_settings()):
             program.epoch = epoch
             return True
         return False
@@ -211,7 +219,7 @@ class JittedFunction:
     def _dispatch(self, args: tuple, kwargs: dict) -> Any:
         if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
             return self.fun(*args, **kwargs)
-        args, kwargs = self._mark_static(args, kwargs)
+        args, kwargs = self._static.mark(args, kwargs)
         data, statics, tree = split((args, kwargs))
         settings = _settings()
         key = (settings, tree, _static_key(statics), tuple(map(jax.typeof, data)))
@@ -222,7 +230,7 @@ class JittedFunction:
                         return self._run(program, args, kwargs, data)
                     except _Miss:
                         continue
-            traced = Traced(self._unmarked, args, kwargs)
+            traced = Traced(self._static.call, args, kwargs)
             program = self._program_for(key, traced, settings)
             program.pending = traced
             try:
@@ -230,17 +238,12 @@ class JittedFunction:
             finally:
                 program.pending = None
 
-    def _unmarked(self, *args: Any, **kwargs: Any) -> Any:
-        args = tuple(a.value if isinstance(a, _Constant) else a for a in args)
-        kwargs = {k: a.value if isinstance(a, _Constant) else a for k, a in kwargs.items()}
-        return self.fun(*args, **kwargs)
-
     def _program_for(self, key: Any, traced: Traced, settings: tuple) -> Program:
         """A program that the trace may share, or a new one."""
         alive = [p for group in self._programs.values() for p in group if p.valid(settings)]
         program = next((p for p in alive if p.same_as(traced)), None)
         if program is None:
-            program = Program(self.fun, traced, settings, self._options)
+            program = Program(self.fun, traced, settings, self._donated, self._options)
         else:
             known = {(id(owner), name) for owner, name, _ in program.relied}
             fresh = _conditions(self.fun, traced)
@@ -266,15 +269,9 @@ class JittedFunction:
                 rely_on(owner, name)
         else:
             self._last = program
-            program.epoch = EPOCH.value if program.valid(program.settings) else -1
+            fast = program.steady and program.valid(program.settings)
+            program.epoch = EPOCH.value if fast else -1
         return out if program.plain_out else join(program.out_tree, program.out_statics, out)
-
-    def _mark_static(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        positions, names = self._static
-        if not positions and not names:
-            return args, kwargs
-        args = tuple(_constant(a) if k in positions else a for k, a in enumerate(args))
-        return args, {k: _constant(a) if k in names else a for k, a in kwargs.items()}
 
 
 def jit(fun: Callable | None = None, **options: Any) -> Any:
@@ -283,7 +280,8 @@ def jit(fun: Callable | None = None, **options: Any) -> Any:
     static_argnums, static_argnames: arguments that are constants of the program.  Arguments that
     are no data (modules, states, strings, functions) are constants by themselves.
     donate_states: the memory of a written State is reused for its new value; an array that
-    somebody else still holds is copied first.
+    somebody else still holds is copied first.  donate_argnums, donate_argnames: arguments that are
+    given away in the same sense, without that care.
     Further options go to `jax.jit`.
 
     >>> step = jit(lambda x: net(x))
@@ -297,37 +295,8 @@ def jit(fun: Callable | None = None, **options: Any) -> Any:
     return JittedFunction(fun, **options)
 
 
-def _static_arguments(fun: Callable, nums: Any, names: Any) -> tuple[frozenset, frozenset]:
-    """Static arguments by position and by name, whichever way they were given."""
-    nums = (nums,) if isinstance(nums, int) else tuple(nums)
-    names = (names,) if isinstance(names, str) else tuple(names)
-    if not nums and not names:
-        return frozenset(), frozenset()
-    parameters = list(inspect.signature(fun).parameters)
-    for name in names:
-        if name not in parameters:
-            raise ValueError(
-                f"static_argnames has {name!r}, but {getattr(fun, '__name__', fun)} "
-                f"takes {', '.join(parameters)}"
-            )
-    nums = tuple(n % len(parameters) if n < 0 else n for n in nums)
-    by_name = {parameters[n] for n in nums if n < len(parameters)} | {*names}
-    return frozenset({*nums, *map(parameters.index, names)}), frozenset(by_name)
-
-
-def _constant(value: Any) -> _Constant:
-    try:
-        hash(value)
-    except TypeError:
-        raise ValueError(
-            f"static argument {value!r} is not hashable; pass a tuple instead of a list, "
-            "or make it a dynamic argument"
-        ) from None
-    return _Constant(value)
-
-
 def _static_key(statics: list) -> tuple:
-    return tuple(s if isinstance(s, _Constant | str) else Same(s) for s in statics)
+    return tuple(s if isinstance(s, Constant | str) else Same(s) for s in statics)
 
 
 def _avals(program: Program) -> tuple:
