@@ -92,7 +92,7 @@ def cuda(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The whole test suite against the installed package."""
     install(session, ".[test]")
-    session.run("python", "-m", "pytest", "tests", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "auto", "tests", *session.posargs)
 
 
 @nox.session
@@ -111,7 +111,7 @@ def wheel(session: nox.Session) -> None:
     (built,) = (ROOT / "dist").glob("spikexla-*.whl")
     install(session, "-U", f"{built}[test]")
     session.run("python", "-c", "import spikexla as sx, jax; print(sx.__name__, jax.__version__)")
-    session.run("python", "-m", "pytest", *(session.posargs or VERSIONED))
+    session.run("python", "-m", "pytest", "-n", "auto", *(session.posargs or VERSIONED))
 
 
 @nox.session
