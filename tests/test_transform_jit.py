@@ -213,6 +213,38 @@ def test_donation_never_takes_what_others_hold():
     assert (float(a.value[0]), float(b.value[0])) == (4.0, 8.0)
 
 
+@pytest.mark.parametrize("states", [False, True])
+@pytest.mark.parametrize(
+    ("options", "given"),
+    [
+        ({"donate_argnums": 0}, "x"),
+        ({"donate_argnames": ("y",)}, "y"),
+        ({"donate_argnums": -1}, "y"),
+    ],
+)
+@pytest.mark.parametrize("mode", [None, "static"])
+def test_donated_arguments_are_those_of_the_function(options, given, states, mode):
+    state = State(jnp.zeros(3))
+
+    def f(x, mode, y):
+        state.value = state.value + 1
+        return x + 1, y * 2
+
+    f = jit(f, donate_states=states, **options)
+    for way in ("by position", "by name"):
+        held, x, y = state.value, jnp.ones(3), jnp.ones(4)
+        f(x, mode, y) if way == "by position" else f(x, mode, y=y)
+        # The state and the other argument live; the given one is gone where a result could use it.
+        assert {k for k, v in {"x": x, "y": y}.items() if v.is_deleted()} == {given}
+        assert float(held[0]) + 1 == float(state.value[0])
+
+
+def test_what_only_jax_can_shard_is_refused():
+    for name in ("in_shardings", "out_shardings"):
+        with pytest.raises(TypeError, match=f"jit takes no {name}"):
+            jit(lambda x: x, **{name: jax.devices()[0]})
+
+
 def test_donation_reuses_memory():
     a = ShortTermState(jnp.zeros(100_000))
     f = jit(lambda: setattr(a, "value", a.value + 1), donate_states=True)

@@ -250,7 +250,7 @@ def _run(structure: _Structure, steps: int, record: bool, values: Any, constants
     states, gs = jax.tree.map(lambda x: x.reshape(-1), values)
     params, synapses, drives, fed = constants
     ports = [
-        tuple(Port(g, *pair, kind) for g, pair, kind in zip(*three, strict=True))
+        tuple(Port(g, decay, value, kind) for g, (decay, value), kind in zip(*three, strict=True))
         for three in zip(gs, synapses, structure.kinds, strict=True)
     ]
     populations = [

@@ -23,10 +23,8 @@ from ..state import LongTermState, ParamState, ShortTermState, State
 _MOST = 2000  # things looked at before giving up
 _MOST_BYTES = 1 << 16  # of a numpy array, which counts by content
 _BY_VALUE = (bool, int, float, complex, str, bytes, type(None), type(...), jax.tree_util.PyTreeDef)
-_BY_IDENTITY = (
-    *(State, jax.Array, type, types.ModuleType, types.BuiltinFunctionType, types.CodeType),
-    *(jax.Device, jax.sharding.Mesh, jax.sharding.PartitionSpec),  # jax makes each of them once
-)
+_BY_IDENTITY = (State, jax.Array, type, types.ModuleType, types.BuiltinFunctionType, types.CodeType)
+_MADE_ONCE = (jax.Device, jax.sharding.Mesh, jax.sharding.PartitionSpec)  # equal ones are the same
 # The usual ones, looked up by their exact type: `isinstance` costs more than all the rest.
 _VALUES = frozenset(_BY_VALUE) - {complex}
 _IDENTITIES = frozenset(
@@ -107,6 +105,8 @@ class Capture:
         leaves, tree = jax.tree.flatten(x)
         if not (len(leaves) == 1 and leaves[0] is x):
             return tree, tuple(map(self._key, leaves))
+        if isinstance(x, _MADE_ONCE):
+            return Same(x)
         if type(x).__hash__ not in (None, object.__hash__):
             return Same(x) if isinstance(x, jax.stages.Wrapped) else (type(x), x)
         if "__wrapped__" in getattr(x, "__dict__", ()):

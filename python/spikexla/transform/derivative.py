@@ -29,8 +29,6 @@ class UnusedStateWarning(UserWarning):
 class Request(NamedTuple):
     """What to differentiate with respect to what, and what to give back."""
 
-    name: str  # of the transform, for messages
-    way: Callable  # (point) -> (result, (data, values)), see `derive`
     fun: Callable
     states: tuple[State, ...]  # each once
     slots: tuple[int, ...]  # which of them stands at each leaf of the structure
@@ -42,9 +40,7 @@ class Request(NamedTuple):
     check_states: bool
 
     @staticmethod
-    def of(
-        name: str, way: Callable, fun: Callable, grad_states: Any, argnums: Any, *flags: bool
-    ) -> Request:
+    def of(name: str, fun: Callable, grad_states: Any, argnums: Any, *flags: bool) -> Request:
         if not callable(fun):
             raise TypeError(f"{name} differentiates a function, got {fun!r}")
         leaves, structure = jax.tree.flatten(grad_states)
@@ -65,19 +61,19 @@ class Request(NamedTuple):
                 f"got {argnums}"
             )
         single = isinstance(argnums, int)
-        return Request(name, way, fun, states, slots, structure, numbers, single, *flags)
+        return Request(fun, states, slots, structure, numbers, single, *flags)
 
 
 class Point:
     """A function at given arguments, as `pure(parts)` from `start`; afterwards, what it left."""
 
-    def __init__(self, request: Request, args: tuple, kwargs: dict) -> None:
-        self.request, self._args, self._kwargs = request, args, kwargs
+    def __init__(self, name: str, request: Request, args: tuple, kwargs: dict) -> None:
+        self._name, self.request, self._args, self._kwargs = name, request, args, kwargs
         self.start = read(request.states)
         self.trees = [state._tree for state in request.states]
         labels = [state.label for state in request.states]
         for n in request.argnums:
-            leaves, tree = jax.tree.flatten(_argument(request, args, n))
+            leaves, tree = jax.tree.flatten(_argument(name, request.fun, args, n))
             self.start.append(leaves)
             self.trees.append(tree)
             labels.append(f"argument {n}")
@@ -111,7 +107,7 @@ class Point:
         numbers, left = self.pure(parts)
         if len(numbers) != 1 or jnp.shape(numbers[0]) != ():
             raise TypeError(
-                f"{self.request.name} needs a function that returns one scalar, got shapes "
+                f"{self._name} needs a function that returns one scalar, got shapes "
                 f"{[jnp.shape(leaf) for leaf in numbers]}; reduce it, for example with .mean(), "
                 "or return (loss, aux) with has_aux=True"
             )
@@ -124,6 +120,12 @@ class Point:
         commit(self._written, values, self._after)
         statics, tree = self._returned
         return join(tree, statics, data)
+
+    def results(self, derivative: Any, left: tuple[list, list]) -> Any:
+        """The derivative, with the value and what else was asked for."""
+        value, aux = self.finish(left)
+        extras = (value,) * self.request.return_value + (aux,) * self.request.has_aux
+        return (derivative, *extras) if extras else derivative
 
     def assemble(self, parts: Sequence[Any]) -> Any:
         """The derivative in the structures that the user gave."""
@@ -146,23 +148,14 @@ def assemble(request: Request, trees: list, parts: Sequence[Any]) -> Any:
     return of_states, of_arguments[0] if request.single else tuple(of_arguments)
 
 
-def derive(request: Request, *args: Any, **kwargs: Any) -> Any:
-    """The derivative at these arguments, with the value and what else was asked for."""
-    point = Point(request, args, kwargs)
-    result, left = request.way(point)
-    value, aux = point.finish(left)
-    extras = (value,) * request.return_value + (aux,) * request.has_aux
-    return (result, *extras) if extras else result
-
-
 def derivative(
-    name: str, way: Callable, fun: Callable | None, grad_states: Any, argnums: Any, **flags: bool
+    way: Callable, name: str, fun: Callable | None, grad_states: Any, argnums: Any, **flags: bool
 ) -> Any:
-    """The function that computes a derivative of `fun`; a decorator when there is no `fun`."""
+    """The function that calls `way(request, *args, **kwargs)`; without `fun` a decorator."""
     if fun is None:
-        return lambda f: derivative(name, way, f, grad_states, argnums, **flags)
-    names = ("has_aux", "return_value", "check_states")
-    request = Request.of(name, way, fun, grad_states, argnums, *(flags[name] for name in names))
+        return lambda f: derivative(way, name, f, grad_states, argnums, **flags)
+    order = ("has_aux", "return_value", "check_states")
+    request = Request.of(name, fun, grad_states, argnums, *(flags[key] for key in order))
 
     takes_states = _TakesStates(fun)
 
@@ -170,7 +163,7 @@ def derivative(
     def derived(*args: Any, **kwargs: Any) -> Any:
         if request.states and takes_states(args, kwargs):
             args = grad_states, *args
-        return staged(derive, request, args, kwargs)
+        return staged(way, request, args, kwargs)
 
     return derived
 
@@ -209,12 +202,11 @@ class _TakesStates:
         return True
 
 
-def _argument(request: Request, args: tuple, n: int) -> Any:
+def _argument(name: str, fun: Callable, args: tuple, n: int) -> Any:
     if n >= len(args):
         raise ValueError(
-            f"{request.name} with respect to argument {n} of "
-            f"{getattr(request.fun, '__name__', request.fun)}, which was called with {len(args)} "
-            "positional arguments; pass it by position"
+            f"{name} with respect to argument {n} of {getattr(fun, '__name__', fun)}, which was "
+            f"called with {len(args)} positional arguments; pass it by position"
         )
     return args[n]
 

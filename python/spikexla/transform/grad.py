@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .derivative import Point, derivative
+from .derivative import Point, Request, derivative
 
 
 def grad(
@@ -40,7 +40,7 @@ def grad(
     True
     """
     flags = {"has_aux": has_aux, "return_value": return_value, "check_states": check_states}
-    return derivative("grad", _grad, fun, grad_states, argnums, **flags)
+    return derivative(_grad, "grad", fun, grad_states, argnums, **flags)
 
 
 def value_and_grad(fun: Callable, grad_states: Any = None, argnums: Any = None, **options) -> Any:
@@ -72,15 +72,17 @@ def vector_grad(
     Array([6., 8.], dtype=float32)
     """
     flags = {"has_aux": has_aux, "return_value": return_value, "check_states": check_states}
-    return derivative("vector_grad", _vector_grad, fun, grad_states, argnums, **flags)
+    return derivative(_vector_grad, "vector_grad", fun, grad_states, argnums, **flags)
 
 
-def _grad(point: Point) -> tuple:
+def _grad(request: Request, *args: Any, **kwargs: Any) -> Any:
+    point = Point("grad", request, args, kwargs)
     parts, left = jax.grad(point.scalar, has_aux=True)(point.start)
-    return point.assemble(parts), left
+    return point.results(point.assemble(parts), left)
 
 
-def _vector_grad(point: Point) -> tuple:
+def _vector_grad(request: Request, *args: Any, **kwargs: Any) -> Any:
+    point = Point("vector_grad", request, args, kwargs)
     numbers, pull, left = jax.vjp(point.pure, point.start, has_aux=True)
     (parts,) = pull(list(map(jnp.ones_like, numbers)))
-    return point.assemble(parts), left
+    return point.results(point.assemble(parts), left)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from ..state import LEAF
-from .derivative import Point, assemble, derivative, without_units
+from .derivative import Point, Request, assemble, derivative, without_units
 
 
 def jacrev(
@@ -30,7 +30,7 @@ def jacrev(
            [0., 8.]], dtype=float32)
     """
     flags = {"has_aux": has_aux, "return_value": return_value, "check_states": check_states}
-    return derivative("jacrev", _jacrev, fun, grad_states, argnums, **flags)
+    return derivative(_jacrev, "jacrev", fun, grad_states, argnums, **flags)
 
 
 jacobian = jacrev
@@ -55,7 +55,7 @@ def jacfwd(
            [0., 8.]], dtype=float32)
     """
     flags = {"has_aux": has_aux, "return_value": return_value, "check_states": check_states}
-    return derivative("jacfwd", _jacfwd, fun, grad_states, argnums, **flags)
+    return derivative(_jacfwd, "jacfwd", fun, grad_states, argnums, **flags)
 
 
 def hessian(
@@ -77,20 +77,23 @@ def hessian(
            [6., 0.]], dtype=float32)
     """
     flags = {"has_aux": has_aux, "return_value": return_value, "check_states": check_states}
-    return derivative("hessian", _hessian, fun, grad_states, argnums, **flags)
+    return derivative(_hessian, "hessian", fun, grad_states, argnums, **flags)
 
 
-def _jacrev(point: Point) -> tuple:
+def _jacrev(request: Request, *args: Any, **kwargs: Any) -> Any:
+    point = Point("jacrev", request, args, kwargs)
     rows, left = jax.jacrev(point.pure, has_aux=True)(point.start)
-    return point.assemble_rows(rows, point.assemble), left
+    return point.results(point.assemble_rows(rows, point.assemble), left)
 
 
-def _jacfwd(point: Point) -> tuple:
+def _jacfwd(request: Request, *args: Any, **kwargs: Any) -> Any:
+    point = Point("jacfwd", request, args, kwargs)
     rows, left = jax.jacfwd(point.pure, has_aux=True)(point.start)
-    return point.assemble_rows(rows, point.assemble), left
+    return point.results(point.assemble_rows(rows, point.assemble), left)
 
 
-def _hessian(point: Point) -> tuple:
+def _hessian(request: Request, *args: Any, **kwargs: Any) -> Any:
+    point = Point("hessian", request, args, kwargs)
     # Rows of the start's structure, each leaf of which is of the start's structure again.
     rows, left = jax.hessian(point.pure, has_aux=True)(point.start)
 
@@ -105,4 +108,4 @@ def _hessian(point: Point) -> tuple:
         ]
         return assemble(point.request, trees, inner)
 
-    return point.assemble_rows(rows, assemble_row), left
+    return point.results(point.assemble_rows(rows, assemble_row), left)

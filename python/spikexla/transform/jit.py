@@ -17,7 +17,7 @@ import jax
 from ..state import ACTIVE, EPOCH, LEAF, TRACE_LOCK, State, rely_on
 from . import trace
 from .program import Miss, Program, kind_of, settings_now
-from .static import StaticArguments
+from .static import StaticArguments, chosen_arguments
 from .trace import TRACING, Traced, commit, fill, is_dynamic, join, read, split
 
 _MOST_PROGRAMS = 256
@@ -32,6 +32,8 @@ class JittedFunction:
         *,
         static_argnums: int | Sequence[int] = (),
         static_argnames: str | Iterable[str] = (),
+        donate_argnums: int | Sequence[int] | None = (),
+        donate_argnames: str | Iterable[str] | None = (),
         donate_states: bool = False,
         **options: Any,
     ) -> None:
@@ -39,9 +41,14 @@ class JittedFunction:
         self.fun = fun
         self.donate_states = donate_states
         self._static = StaticArguments(fun, static_argnums, static_argnames)
-        self._options = dict(options)
-        if donate_states:
-            self._options["donate_argnums"] = (0,)
+        for name in ("in_shardings", "out_shardings"):
+            if options.pop(name, None) is not None:
+                raise TypeError(
+                    f"jit takes no {name}, for it adds States to what goes in and out; place the "
+                    "arrays with jax.device_put, or constrain them inside the function"
+                )
+        chosen = chosen_arguments(fun, donate_argnums, donate_argnames, "donate_argnames")
+        self._donated, self._options = (donate_states, *chosen), options
         self._programs: dict[Any, list[Program]] = {}
         self._last: Program | None = None
 
@@ -120,7 +127,7 @@ class JittedFunction:
         group = [p for p in self._programs.pop(key, ()) if p.may_return()]
         program = next((p for p in group if p.valid(p.settings) and p.take(traced)), None)
         if program is None:
-            program = Program(self._static, traced, key[0], self._options)
+            program = Program(self._static, traced, key[0], self._donated, self._options)
             group.append(program)
         if len(self._programs) >= _MOST_PROGRAMS:
             del self._programs[next(iter(self._programs))]
@@ -156,7 +163,8 @@ def jit(fun: Callable | None = None, **options: Any) -> Any:
     static_argnums, static_argnames: arguments that are constants of the program.  Arguments that
     are no data (modules, states, strings, functions) are constants by themselves.
     donate_states: the memory of a written State is reused for its new value; an array that
-    somebody else still holds is copied first.
+    somebody else still holds is copied first.  donate_argnums, donate_argnames: arguments that are
+    given away in the same sense, without that care.
     Further options go to `jax.jit`.
 
     >>> step = jit(lambda x: net(x))

@@ -13,7 +13,7 @@ from ..module import Module
 from ..state import EPOCH, TRACE_LOCK
 from .capture import Same, modules_of
 from .static import Constant, StaticArguments
-from .trace import Traced, is_plain, join, split
+from .trace import HOLE, Traced, is_plain, join, split
 
 
 class Miss(Exception):
@@ -42,7 +42,12 @@ class Program:
     """
 
     def __init__(
-        self, static: StaticArguments, traced: Traced, settings: tuple, options: dict
+        self,
+        static: StaticArguments,
+        traced: Traced,
+        settings: tuple,
+        donated: tuple[bool, frozenset, frozenset],
+        options: dict,
     ) -> None:
         self.pending: Traced | None = None  # what the next run is to compile
         self.settings = settings
@@ -62,7 +67,19 @@ class Program:
         self._relied: list[tuple[Any, str, Any]] = []  # (owner, attribute, value) of each
         self._signatures: set = set()
         self._rely(traced)
-        self.run = jax.jit(self._body, **options)
+        self.run = jax.jit(self._body, **self._donations(*donated), **options)
+
+    def _donations(self, states: bool, positions: frozenset, names: frozenset) -> dict[str, Any]:
+        """What to donate, as `jax.jit` counts the arguments of `_body`."""
+        first = (0,) if states else ()
+        if self.kind is None:
+            nums = (*first, *(2 + k for k in positions))
+            return {"donate_argnums": nums, "donate_argnames": tuple(names)}
+        args, kwargs = self._tree.unflatten(range(self._tree.num_leaves))
+        given = [x for k, x in enumerate(args) if k in positions]
+        leaves = {*jax.tree.leaves((given, [x for k, x in kwargs.items() if k in names]))}
+        data = [k for k, static in enumerate(self._statics) if static is HOLE]
+        return {"donate_argnums": (*first, *(2 + n for n, k in enumerate(data) if k in leaves))}
 
     def _body(self, written: list, kept: list, *args: Any, **kwargs: Any) -> tuple:
         """Runs only when jax.jit has no code for these shapes yet.

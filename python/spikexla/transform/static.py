@@ -31,29 +31,37 @@ class Constant:
         return bool(other.value == self.value)
 
 
+def chosen_arguments(
+    fun: Callable, nums: int | Sequence[int] | None, names: str | Iterable[str] | None, what: str
+) -> tuple[frozenset[int], frozenset[str]]:
+    """Arguments chosen by position and by name, each in both ways, as far as it can be given so."""
+    nums = (nums,) if isinstance(nums, int) else tuple(nums or ())
+    names = (names,) if isinstance(names, str) else tuple(names or ())
+    if not nums and not names:
+        return frozenset(), frozenset()
+    parameters = list(inspect.signature(fun).parameters)
+    for name in names:
+        if name not in parameters:
+            raise ValueError(
+                f"{what} has {name!r}, but {getattr(fun, '__name__', fun)} "
+                f"takes {', '.join(parameters)}"
+            )
+    nums = tuple(n % len(parameters) if n < 0 else n for n in nums)
+    by_name = {parameters[n] for n in nums if n < len(parameters)} | {*names}
+    return frozenset({*nums, *map(parameters.index, names)}), frozenset(by_name)
+
+
 class StaticArguments:
     """Which arguments of `fun` are static, whether they are given by position or by name."""
 
     def __init__(
-        self, fun: Callable, nums: int | Sequence[int], names: str | Iterable[str] = ()
+        self,
+        fun: Callable,
+        nums: int | Sequence[int] | None,
+        names: str | Iterable[str] | None = (),
     ) -> None:
         self.fun = fun
-        nums = (nums,) if isinstance(nums, int) else tuple(nums or ())
-        names = (names,) if isinstance(names, str) else tuple(names or ())
-        self._positions, self._names = frozenset(), frozenset()
-        if not nums and not names:
-            return
-        parameters = list(inspect.signature(fun).parameters)
-        for name in names:
-            if name not in parameters:
-                raise ValueError(
-                    f"static_argnames has {name!r}, but {getattr(fun, '__name__', fun)} "
-                    f"takes {', '.join(parameters)}"
-                )
-        nums = tuple(n % len(parameters) if n < 0 else n for n in nums)
-        by_name = {parameters[n] for n in nums if n < len(parameters)} | {*names}
-        self._positions = frozenset({*nums, *map(parameters.index, names)})
-        self._names = frozenset(by_name)
+        self._positions, self._names = chosen_arguments(fun, nums, names, "static_argnames")
 
     def mark(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """The arguments with the static ones wrapped."""

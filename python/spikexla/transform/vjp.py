@@ -37,7 +37,7 @@ def vjp(
         argnums = _from_the_front(argnums, len(primals))
     elif argnums is not None:
         argnums = [_from_the_front(n, len(primals)) for n in argnums]
-    request = Request.of("vjp", _vjp, fun, grad_states, argnums, has_aux, True, False)
+    request = Request.of("vjp", fun, grad_states, argnums, has_aux, True, False)
     return staged(_vjp, request, primals)
 
 
@@ -71,12 +71,12 @@ def jvp(
     moving = [tangent for tangent in tangents if tangent is not None]
     if not argnums and grad_states is None:
         raise ValueError("jvp along no tangent at all; give one that is not None")
-    request = Request.of("jvp", _jvp, fun, grad_states, argnums, has_aux, True, False)
+    request = Request.of("jvp", fun, grad_states, argnums, has_aux, True, False)
     return staged(_jvp, request, (tuple(primals), moving, state_tangents))
 
 
 def _vjp(request: Request, *primals: Any) -> tuple:
-    point = Point(request, primals, {})
+    point = Point("vjp", request, primals, {})
     _, pullback, left = jax.vjp(point.pure, point.start, has_aux=True)
     value, aux = point.finish(left)
     # A Partial is a tree: it can leave a compiled function, with the residuals as its arrays.
@@ -93,7 +93,7 @@ def _pull(
 
 
 def _jvp(request: Request, primals: tuple, moving: list, state_tangents: Any) -> tuple:
-    point = Point(request, primals, {})
+    point = Point("jvp", request, primals, {})
     given = [*_of_states(request, state_tangents), *moving]
     tangents = []
     for start, tree, tangent in zip(point.start, point.trees, given, strict=True):
