@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-SUITES = ("step", "scan", "grad", "reset", "matvec", "network")
+SUITES = ("step", "scan", "grad", "reset", "matvec", "network", "state")
 BUSY = 1.0  # load average from which figures are worth little: one core is taken
 
 
@@ -17,7 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="also write machine and rows to FILE")
     parser.add_argument("--quick", action="store_true", help="small sizes, few and short timings")
     parser.add_argument(
-        "--sizes", type=_size, nargs="+", metavar="N", help="numbers of neurons, e.g. 1000 1e6"
+        "--sizes",
+        type=_size,
+        nargs="+",
+        metavar="N",
+        help="numbers of neurons (of states in `state`), e.g. 1e6",
     )
 
 
