@@ -118,7 +118,7 @@ def wheel(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """The benchmark suites at their smallest size: they run, their figures mean nothing."""
     install(session, ".[all]")
-    for suite in ("step", "scan", "grad", "reset", "matvec", "network"):
+    for suite in ("step", "scan", "grad", "reset", "matvec", "network", "state"):
         session.run("spikexla", "bench", suite, "--quick", *session.posargs)
 
 

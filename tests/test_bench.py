@@ -16,7 +16,7 @@ from spikexla.cli.bench import SUITES
 from spikexla.cli.main import main
 
 TINY = Plan(rounds=2, target=0.001, quick=True)
-SIZES = {"step": 100, "scan": 10, "grad": 4, "reset": 3, "matvec": 500, "network": 500}
+SIZES = {"step": 100, "scan": 10, "grad": 4, "reset": 3, "matvec": 500, "network": 500, "state": 2}
 
 
 def test_every_suite_has_a_tiny_size_here():

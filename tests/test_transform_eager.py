@@ -73,3 +73,13 @@ def test_caching_can_be_switched_off():
         cell = Cell()
         np.testing.assert_allclose(for_loop(cell, XS), eagerly(Cell(), XS), rtol=1e-6)
         assert float(grad(lambda x: x**2)(3.0)) == 6.0
+
+
+@pytest.mark.parametrize("of", [float, np.float32, lambda z: complex(1, z)])
+def test_zeros_of_either_sign_are_two_constants(of):
+    def signed(x):
+        return x * np.copysign(1.0, number.imag if isinstance(number, complex) else number)
+
+    for sign in (1.0, -1.0, 1.0, -1.0):
+        number = of(sign * 0.0)
+        np.testing.assert_allclose(for_loop(lambda x: signed(x), XS), sign * XS)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import sys
+import threading
 import weakref
 
 import jax
@@ -295,3 +298,104 @@ def test_a_forgotten_function_is_freed():
     reference = used()
     gc.collect()
     assert reference() is None
+
+
+@pytest.mark.parametrize("static", [(), ("mode",)], ids=["data alone", "with a setting"])
+def test_every_shape_is_as_fast_as_the_first(static):
+    state = State(jnp.zeros(2))
+
+    def f(x, mode):
+        state.value += x.sum()
+        return x
+
+    f, runs = count_traces(f)
+    f = jit(f, static_argnames=static)
+    calls = []
+    for n in (1, 2, 3):
+        for _ in range(3):
+            f(jnp.ones(n), mode=1)
+        calls.append(_python_calls(functools.partial(f, jnp.ones(n), mode=1)))
+    # Not a single function of jax's slow way runs for the shapes that came later.
+    assert calls[0] == calls[1] == calls[2] < 30
+    assert len(runs) == 3
+    assert float(state.value[0]) == 4 * (1 + 2 + 3)
+
+
+def _python_calls(f):
+    """How many Python functions `f()` runs."""
+    count = 0
+
+    def note(frame, event, arg):
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(note)
+    try:
+        f()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_alternating_programs_are_traced_once_each():
+    a, b = State(jnp.zeros(2)), State(jnp.zeros(3))
+
+    def f(x, y=None):
+        (a if x.shape == (2,) else b).value += x
+        return None if y is None else y
+
+    f, runs = count_traces(f)
+    f = jit(f)
+    for _ in range(3):
+        f(jnp.ones(2))
+        f(jnp.ones(3))
+        f(jnp.ones(2), 1.0)
+        f(jnp.ones(3), y=1.0)
+    assert len(runs) == 4
+    assert (float(a.value[0]), float(b.value[0])) == (6.0, 6.0)
+
+
+def test_structures_of_arguments_beside_a_setting_are_told_apart():
+    f = jit(lambda setting, d: d["a"] + 1 if "a" in d else d["b"] * 10)
+    for _ in range(2):
+        assert float(f("on", {"a": 2.0})) == 3.0
+        assert float(f("on", {"b": 2.0})) == 20.0
+
+
+def test_settings_of_another_thread_are_not_taken_over():
+    f = jit(lambda x: x * sx.environ.get_dt_ms())
+    mine, yours = threading.Barrier(2, timeout=60), []
+
+    def other():
+        with sx.environ.context(dt=0.5):
+            mine.wait()  # the last context anyone enters is now the main thread's
+            mine.wait()
+            yours.extend(float(f(1.0)) for _ in range(2))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    mine.wait()
+    with sx.environ.context(dt=0.25):
+        assert float(f(1.0)) == 0.25
+        mine.wait()
+        thread.join()
+        assert float(f(1.0)) == 0.25
+    assert yours == [0.5, 0.5]
+
+
+def test_threads_that_bring_new_shapes_at_once():
+    f = jit(lambda x: 2 * x)
+    f(jnp.ones(1))
+    found, start = [], threading.Barrier(8, timeout=60)
+
+    def bring(k):
+        start.wait()
+        found.extend(float(f(jnp.full(2 + (k + j) % 8, k)).sum()) for j in range(8))
+
+    threads = [threading.Thread(target=bring, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    want = [2 * k * (2 + (k + j) % 8) for k in range(8) for j in range(8)]
+    assert sorted(found) == sorted(map(float, want))

@@ -157,9 +157,13 @@ def derivative(
     order = ("has_aux", "return_value", "check_states")
     request = Request.of(name, fun, grad_states, argnums, *(flags[key] for key in order))
 
+    takes_states = _TakesStates(fun)
+
     @functools.wraps(fun, updated=())
     def derived(*args: Any, **kwargs: Any) -> Any:
-        return staged(way, request, _with_states(fun, grad_states, args, kwargs), kwargs)
+        if request.states and takes_states(args, kwargs):
+            args = grad_states, *args
+        return staged(way, request, args, kwargs)
 
     return derived
 
@@ -171,28 +175,31 @@ def without_units(tree: Any) -> Any:
     return jax.tree.structure(plain)
 
 
-def _with_states(fun: Callable, grad_states: Any, args: tuple, kwargs: dict) -> tuple:
-    """The arguments, with the states in front where `fun` takes them and the caller did not."""
-    if not jax.tree.leaves(grad_states):
-        return args
-    try:
-        signature = inspect.signature(fun)
-    except (TypeError, ValueError):
-        return args
-    longer = (grad_states, *args)
-    return (
-        longer
-        if not _binds(signature, args, kwargs) and _binds(signature, longer, kwargs)
-        else args
-    )
+class _TakesStates:
+    """Whether `fun` is to be called with the states in front of the caller's arguments.
 
+    That depends only on how many arguments there are and on their names.
+    """
 
-def _binds(signature: inspect.Signature, args: tuple, kwargs: dict) -> bool:
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError:
-        return False
-    return True
+    def __init__(self, fun: Callable) -> None:
+        self._fun, self._known = fun, {}
+
+    def __call__(self, args: tuple, kwargs: dict) -> bool:
+        given = len(args), *kwargs
+        if given not in self._known:
+            self._known[given] = not self._binds(args, kwargs) and self._binds((0, *args), kwargs)
+        return self._known[given]
+
+    def _binds(self, args: tuple, kwargs: dict) -> bool:
+        try:
+            signature = inspect.signature(self._fun)
+        except (TypeError, ValueError):
+            return False  # it does not say; the caller knows
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError:
+            return False
+        return True
 
 
 def _argument(name: str, fun: Callable, args: tuple, n: int) -> Any:

@@ -190,8 +190,6 @@ _data_types: set[type] = set()  # those met: a look-up is faster than isinstance
 
 def is_dynamic(leaf: Any) -> bool:
     """Whether an argument leaf is data; everything else is a setting, compared by identity."""
-    if type(leaf) in _data_types:
-        return True
     if not isinstance(leaf, _DATA):
         return False
     _data_types.add(type(leaf))
@@ -211,9 +209,14 @@ HOLE = Hole()
 def split(tree: Any) -> tuple[list[Any], list[Any], Any]:
     """Takes a tree apart: its data leaves, its other leaves with holes, its structure."""
     leaves, structure = jax.tree.flatten(tree)
-    data = [leaf for leaf in leaves if is_dynamic(leaf)]
-    statics = [HOLE if is_dynamic(leaf) else leaf for leaf in leaves]
+    statics = [HOLE if type(leaf) in _data_types or is_dynamic(leaf) else leaf for leaf in leaves]
+    data = [leaf for leaf, static in zip(leaves, statics, strict=True) if static is HOLE]
     return data, statics, structure
+
+
+def is_plain(statics: list[Any]) -> bool:
+    """Whether a tree that was taken apart held nothing but data."""
+    return statics.count(HOLE) == len(statics)
 
 
 def join(structure: Any, statics: Sequence[Any], leaves: Iterable[Any]) -> Any:
