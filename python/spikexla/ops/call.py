@@ -7,7 +7,7 @@ on platforms without a kernel, and says what to do when it is differentiated.
 Public JAX names this file leans on, last checked with 0.10.2 and 0.12.0: `jax.ffi.ffi_call` with
 `vmap_method="expand_dims"`, `jax.custom_batching.custom_vmap`, `jax.lax.platform_dependent`,
 `jax.typeof(x).mat`, `jax.lax.pcast`; and for a primitive of its own `jax.extend.core.Primitive`,
-`jax.interpreters.mlir.lower_fun`, `jax.interpreters.batching.primitive_batchers`.
+`jax.core.ShapedArray`, `jax.interpreters.mlir.lower_fun`, `jax.interpreters.batching`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.custom_batching import custom_vmap
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
@@ -91,7 +92,7 @@ def _reference_shapes(*args, reference, shapes):
 @functools.partial(mlir.register_lowering, _reference_p)
 def _lower_reference(ctx, *args, reference, shapes):
     # Here an operand is one device's part already; the mesh axes in its type would be unbound.
-    plain = [jax.core.ShapedArray(x.shape, x.dtype) for x in ctx.avals_in]
+    plain = [ShapedArray(x.shape, x.dtype) for x in ctx.avals_in]
     return mlir.lower_fun(reference, multiple_results=True)(ctx.replace(avals_in=plain), *args)
 
 
