@@ -10,6 +10,7 @@ brainunit are missing.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
 import traceback
@@ -129,10 +130,12 @@ def check_loop(device, case: Case) -> None:
     operands = case.draw(100, 50, dtype=np.float32, spread=0.05)
 
     def loop(state, params, inputs):
-        step = lambda s, x: neuron_step(case.kernel, s, params, x, backend="native")  # noqa: E731
+        def step(s, x):
+            return neuron_step(case.kernel, s, params, x, backend="native")
+
         return jax.lax.scan(step, state, inputs)
 
-    whole = lambda *o: neuron_scan(case.kernel, *o, backend="native")  # noqa: E731
+    whole = functools.partial(neuron_scan, case.kernel, backend="native")
     same_bits(str(case), run(device, loop, *operands), run(CPU, whole, *operands))
 
 
@@ -142,7 +145,9 @@ def check_matvec(device, name, dtype, batch, *, shared, events) -> None:
         spikes = spikes != 0
 
     def product(backend):
-        f = lambda w, s, i: spike_matvec(conn, w, s, init=i, backend=backend)  # noqa: E731
+        def f(w, s, i):
+            return spike_matvec(conn, w, s, init=i, backend=backend)
+
         if events:
             return lambda w, s, i: pulled(lambda w, i: f(w, s, i))(w, i)
         return pulled(f)

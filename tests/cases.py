@@ -83,7 +83,10 @@ class Case:
                 f"{self}: no drive keeps a margin of {self.margin} mV to the threshold"
             )
         kernel = self.kernel
-        cast = lambda x, *lead: jnp.asarray(x.reshape((*lead, *lanes)), dtype)  # noqa: E731
+
+        def cast(x, *lead):
+            return jnp.asarray(x.reshape((*lead, *lanes)), dtype)
+
         return (
             kernel.State(**{k: cast(v) for k, v in state.items()}),
             kernel.Params(
@@ -105,8 +108,13 @@ class Case:
         params = {name: np.broadcast_to(value, n) for name, value in params.items()}
         wide = -n % 1024 + n  # few shapes, so that few programs are compiled
         long = -steps % 64 + steps
-        across = lambda x: np.pad(x, (0, wide - n))  # noqa: E731
-        both = lambda x: np.pad(x, ((0, long - steps), (0, wide - n)))  # noqa: E731
+
+        def across(x):
+            return np.pad(x, (0, wide - n))
+
+        def both(x):
+            return np.pad(x, ((0, long - steps), (0, wide - n)))
+
         with jax.enable_x64(True):
             path = _path(
                 self.kernel,

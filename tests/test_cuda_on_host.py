@@ -6,6 +6,7 @@ cuda/host/cuda_runtime.h says how. What only a GPU can show, scripts/gpu_smoke.p
 from __future__ import annotations
 
 import ctypes
+import functools
 import shutil
 import subprocess
 from pathlib import Path
@@ -187,7 +188,10 @@ def test_the_surrogate_may_differ_between_items(on_host):
 @pytest.mark.parametrize("shared", [False, True], ids=["weights", "shared"])
 def test_the_event_driven_product(name, dtype, batch, shared, on_host):
     conn, *operands = problem(name, dtype, batch, scalar=shared)
-    product = lambda w, s, i: spike_matvec(conn, w, s, init=i, backend="native")  # noqa: E731
+
+    def product(w, s, i):
+        return spike_matvec(conn, w, s, init=i, backend="native")
+
     want, got = on_host(pulled(product), *operands)
     for w, g in zip(want, got, strict=True):  # y and a shared weight: any order of additions
         size = np.abs(w).max() if w.size else 0.0
@@ -200,7 +204,10 @@ def test_the_event_driven_product(name, dtype, batch, shared, on_host):
 @pytest.mark.parametrize("shared", [False, True], ids=["weights", "shared"])
 def test_events_count_one_without_init(shared, on_host):
     conn, weights, spikes, _ = problem("csr", "float32", (3,), scalar=shared)
-    product = lambda w, s: spike_matvec(conn, w, s != 0, backend="native")  # noqa: E731
+
+    def product(w, s):
+        return spike_matvec(conn, w, s != 0, backend="native")
+
     want, got = on_host(product, weights, spikes)
     np.testing.assert_allclose(got[0], want[0], rtol=1e-5, atol=1e-5)
 
@@ -220,6 +227,6 @@ def test_more_axes_than_a_kernel_takes_is_an_error(on_host):
     case = CASES[0]
     state, params, inputs = case.draw((2, 2, 2, 2, 2, 2, 2, 2), 2, dtype=np.float32)
     rate = jnp.full((2, 1, 2, 1, 2, 1, 2, 1), params.rate)  # repeats along every other axis
-    run = lambda *o: neuron_scan(case.kernel, *o, backend="native")  # noqa: E731
+    run = functools.partial(neuron_scan, case.kernel, backend="native")
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"axes.*Broadcast the parameters"):
         on_host(run, state, params._replace(rate=rate), inputs)

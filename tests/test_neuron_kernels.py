@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -151,7 +153,10 @@ def test_results_too_large_for_a_cache_have_the_same_bits(case, steps):
     """Spikes of 32 MiB and more are stored past the caches, into pages that the threads share."""
     pieces = 6_000 // steps
     small = case.draw(1501, steps, dtype=np.float32, spread=0.02)
-    repeat = lambda x: jnp.tile(x, pieces) if x.shape else x  # noqa: E731
+
+    def repeat(x):
+        return jnp.tile(x, pieces) if x.shape else x
+
     last, spikes = neuron_scan(case.kernel, *jax.tree.map(repeat, small), backend="native")
     assert spikes.nbytes > 2**25
     want_last, want_spikes = neuron_scan(case.kernel, *small, backend="native")
@@ -161,7 +166,7 @@ def test_results_too_large_for_a_cache_have_the_same_bits(case, steps):
 @every_case
 def test_jit_changes_no_bit(case):
     operands = case.draw(33, 20)
-    run = lambda *o: neuron_scan(case.kernel, *o, backend="native")  # noqa: E731
+    run = functools.partial(neuron_scan, case.kernel, backend="native")
     assert_same(jax.jit(run)(*operands), run(*operands))
     grad = jax.grad(loss(case, "native"), (0, 1, 2))
     assert_same(jax.jit(grad)(*operands), grad(*operands), 1e-14)
@@ -189,7 +194,7 @@ def test_vmap_is_a_stack_of_calls(case, parts):
     draws = [case.draw(7, 10, spread=0.02, seed=k) for k in range(3)]
     shared = draws[0]
     rows = [[d[k] if k in parts else shared[k] for k in range(3)] for d in draws]
-    run = lambda *o: neuron_scan(case.kernel, *o, backend="native")  # noqa: E731
+    run = functools.partial(neuron_scan, case.kernel, backend="native")
     want = jax.tree.map(lambda *x: jnp.stack(x), *(run(*r) for r in rows))
     stacked = [
         jax.tree.map(lambda *x: jnp.stack(x), *(d[k] for d in draws)) if k in parts else shared[k]
@@ -203,7 +208,10 @@ def test_vmap_is_a_stack_of_calls(case, parts):
 @pytest.mark.parametrize("field", [0, 1])
 def test_vmap_over_one_parameter_or_one_input(case, field):
     state, params, inputs = case.draw(7, 10)
-    run = lambda p, x: neuron_scan(case.kernel, state, p, x, backend="native")  # noqa: E731
+
+    def run(p, x):
+        return neuron_scan(case.kernel, state, p, x, backend="native")
+
     if field == 0:
         R = jnp.array([1.0, 1.2, 1.4])
         got = jax.vmap(lambda r: run(params._replace(R=r), inputs))(R)
@@ -218,7 +226,10 @@ def test_vmap_over_one_parameter_or_one_input(case, field):
 @every_case
 def test_nested_vmap_is_one_call_on_a_grid(case):
     state, params, inputs = case.draw((2, 3, 5), 8)
-    run = lambda s, x: neuron_scan(case.kernel, s, params, x, backend="native")  # noqa: E731
+
+    def run(s, x):
+        return neuron_scan(case.kernel, s, params, x, backend="native")
+
     got = jax.vmap(jax.vmap(run, (0, 1), (0, 1)), (0, 1), (0, 1))(state, inputs)
     assert_same(got, run(state, inputs))
 
@@ -269,7 +280,10 @@ def test_checkpoints_change_no_gradient(case, every):
 @pytest.mark.parametrize("cut", [0, 1, 37, 60])
 def test_cutting_a_run_in_two_changes_nothing(case, dtype, reset, cut):
     state, params, inputs = case.draw(33, 60, dtype=dtype, reset=reset)
-    run = lambda s, x: neuron_scan(case.kernel, s, params, x, reset=reset, backend="native")  # noqa: E731
+
+    def run(s, x):
+        return neuron_scan(case.kernel, s, params, x, reset=reset, backend="native")
+
     last, whole = run(state, inputs)
     middle, first = run(state, jax.tree.map(lambda x: x[:cut], inputs))
     end, rest = run(middle, jax.tree.map(lambda x: x[cut:], inputs))
@@ -304,7 +318,9 @@ def test_a_state_in_a_loop_is_not_copied_each_turn(case):
     state, params, inputs = case.draw(4096, 4, dtype=np.float32)
 
     def run(state, inputs):
-        body = lambda s, x: neuron_step(case.kernel, s, params, x, backend="native")  # noqa: E731
+        def body(s, x):
+            return neuron_step(case.kernel, s, params, x, backend="native")
+
         return jax.lax.scan(body, state, inputs)
 
     text = jax.jit(run, donate_argnums=0).lower(state, inputs).compile().as_text()

@@ -125,7 +125,10 @@ def test_result_dtype_follows_weights_and_init(backend):
     with jax.enable_x64(True):
         conn, _, spikes, init = problem("csr", "float32")
         wide = jnp.ones(conn.indices.shape, "float64")
-        run = lambda *a, **k: spike_matvec(conn, *a, backend=backend, **k).dtype  # noqa: E731
+
+        def run(*a, **k):
+            return spike_matvec(conn, *a, backend=backend, **k).dtype
+
         assert run(0.5, spikes) == np.float32
         assert run(1, spikes.astype("float64")) == np.float64
         assert run(0.5, spikes != 0) == np.float64

@@ -163,7 +163,10 @@ def test_an_accumulation_loop_updates_in_place():
 
 def test_donation_reuses_init_and_a_live_init_survives():
     conn, weights, spikes, init = problem("csr", "float32")
-    f = lambda init: spike_matvec(conn, weights, spikes, init=init, backend="native")  # noqa: E731
+
+    def f(init):
+        return spike_matvec(conn, weights, spikes, init=init, backend="native")
+
     expected, before = np.asarray(f(init)), np.array(init)
     np.testing.assert_array_equal(init, before)
     np.testing.assert_array_equal(jax.jit(f)(init), expected)
