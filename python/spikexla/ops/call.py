@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.custom_batching import custom_vmap
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
@@ -90,7 +91,7 @@ def _reference_shapes(*args, reference, shapes):
 @functools.partial(mlir.register_lowering, _reference_p)
 def _lower_reference(ctx, *args, reference, shapes):
     # Here an operand is one device's part already; the mesh axes in its type would be unbound.
-    plain = [jax.core.ShapedArray(x.shape, x.dtype) for x in ctx.avals_in]
+    plain = [ShapedArray(x.shape, x.dtype) for x in ctx.avals_in]
     return mlir.lower_fun(reference, multiple_results=True)(ctx.replace(avals_in=plain), *args)
 
 
