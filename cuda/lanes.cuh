@@ -1,4 +1,4 @@
-// Where a thread finds its lane in operands of several shapes: the strides of csrc/cpu/lanes.h, by
+// Where a thread finds its lane in operands of several shapes: the strides of csrc/lanes.h, by
 // value in a kernel's arguments.
 #pragma once
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
 import pytest
 import spikexla as sx
 from spikexla import network
-from spikexla.cli import options
+from spikexla.bench import machine
+from spikexla.cli import options, output
 from spikexla.cli.main import main
 from spikexla.ops import library
 
@@ -117,6 +122,18 @@ def test_the_same_seed_gives_the_same_network(capsys):
     assert rates[0] == rates[1] != rates[2]
 
 
+def test_more_threads_than_processors_are_not_started(capsys):
+    assert main(["simulate", "coba", *SMALL, "--threads", str(2**31 - 1), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["threads"] == machine.cores()
+    assert os.environ["PJRT_NPROC"] == str(machine.cores())
+
+
+@pytest.mark.parametrize(("value", "threads"), [("0", 1), ("1", 1), ("many", machine.cores())])
+def test_threads_are_counted_as_xla_reads_them(value, threads, monkeypatch):
+    monkeypatch.setenv("PJRT_NPROC", value)
+    assert options.threads_in_use() == threads
+
+
 def test_threads_limit_both_pools(capsys):
     assert main(["simulate", "coba", *SMALL, "--threads", "1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["threads"] == 1
@@ -141,11 +158,22 @@ BAD = {
     "duration nan": (["simulate", "coba", "--duration", "nan"], "'nan' is not a positive time"),
     "duration inf": (["simulate", "coba", "--duration", "infs"], "'infs' is not a positive time"),
     "duration unit": (["simulate", "coba", "--duration", "3 parsec"], "write it as 1s"),
+    "duration overflow": (["simulate", "coba", "--duration", "1e308min"], "not a positive time"),
+    "too many steps": (["simulate", "coba", "--duration", "1e9s"], "1e+13 steps"),
+    "dt of nothing": (["simulate", "coba", "--dt", "1e-320ms"], "inf steps"),
     "no step": (["simulate", "coba", "--duration", "0.01ms"], "shorter than one step"),
     "dt 0": (["simulate", "coba", "--dt", "0"], "'0' is not a positive time"),
     "dt -0.1": (["simulate", "coba", "--dt", "-0.1"], "'-0.1' is not a positive time"),
     "threads 0": (["simulate", "coba", "--threads", "0"], "'0' is not a whole number of 1"),
     "seed": (["simulate", "coba", "--seed", "-1"], "'-1' is not a whole number of 0"),
+    "seed 2**63": (["simulate", "coba", "--seed", str(2**63)], "is more than"),
+    "seed of training": (["train", "digits", "--seed", "9" * 30], "is more than"),
+    "neurons of 32 bits": (["simulate", "coba", "--neurons", str(2**31)], "is more than"),
+    "neurons for a TB": (["simulate", "coba", "--neurons", str(2**31 - 1)], "687 GB or more"),
+    "out": (["simulate", "coba", "--out", ""], "the name is empty"),
+    "suite": (["bench", "speed"], "'step', 'scan'"),
+    "no suite": (["bench"], "suite"),
+    "size": (["bench", "step", "--sizes", "0.5"], "no number of neurons"),
     "epochs 0": (["train", "digits", "--epochs", "0"], "'0' is not a whole number"),
     "task": (["train", "mnist"], "'mnist'"),
 }
@@ -162,18 +190,112 @@ def test_a_bad_request_is_one_line_and_exit_code_2(case, capsys, monkeypatch):
     assert len(shown.err.strip().splitlines()) == 1
 
 
+UNWRITABLE = {
+    "file": "is a file, not a folder",
+    "file/below": "is a file, not a folder",
+    "link": "is a link to nowhere, not a folder",
+    "folder": "spikes.h5 is a folder",
+    "x" * 300: "File name too long",
+    "new/" + "x" * 300: "File name too long",
+}
+
+
+@pytest.mark.parametrize("out", UNWRITABLE, ids=lambda name: name[:12])
 def test_a_place_that_cannot_be_written_to_is_refused_before_simulating(
-    tmp_path, capsys, monkeypatch
+    out, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr(network, "simulate", _never)
     (tmp_path / "file").write_text("mine")
-    for out in (tmp_path / "file", tmp_path / "file" / "below"):
-        assert main(["simulate", "coba", *SMALL, "--out", str(out)]) == 2
-        assert "is a file, not a folder" in capsys.readouterr().err
+    (tmp_path / "link").symlink_to(tmp_path / "away")
+    (tmp_path / "folder" / "spikes.h5").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["simulate", "coba", *SMALL, "--out", str(tmp_path / out)]) == 2
+    assert UNWRITABLE[out] in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_of_somebody_else_is_refused_before_simulating(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(network, "simulate", _never)
     monkeypatch.setattr("tempfile.mkdtemp", _denied)
     assert main(["simulate", "coba", *SMALL, "--out", str(tmp_path / "new")]) == 2
     assert "cannot be written (Permission denied" in capsys.readouterr().err
-    assert _names(tmp_path) == ["file"]
+    assert main(["bench", "reset", "--json", str(tmp_path / "reset.json")]) == 2
+    assert "--json" in capsys.readouterr().err
+    assert _names(tmp_path) == []
+
+
+def test_a_folder_that_appears_meanwhile_is_kept(tmp_path):
+    with output.staged_folder("--out", str(tmp_path / "a" / "b"), ["x"]) as stage:
+        (stage / "x").write_text("new")
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "y").write_text("mine")
+    assert sorted(tmp_path.rglob("[xy]")) == [tmp_path / "a" / "b" / "x", tmp_path / "a" / "y"]
+    assert _names(tmp_path) == ["a"]
+
+
+def test_a_disk_that_fills_up_is_a_bad_place_and_keeps_what_was_there(
+    tmp_path, capsys, monkeypatch
+):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: no figures")
+    (tmp_path / "report.json").write_text("old")
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr("spikexla.viz.raster.save_raster", _raiser(full))
+    assert main(["simulate", "coba", *SMALL, "--out", str(tmp_path)]) == 2
+    assert "(No space left on device)" in capsys.readouterr().err
+    assert _names(tmp_path) == ["report.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("SIGINT", 130), ("SIGTERM", -15), ("SIGHUP", -1)], ids=lambda x: str(x)
+)
+def test_a_signal_ends_the_command_and_leaves_nothing_behind(name, code, tmp_path):
+    argv = ["simulate", "coba", "--neurons", "400", "--duration", "1e5s", "--out", tmp_path / "a"]
+    command = [sys.executable, "-m", "spikexla.cli", *map(str, argv)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            while not _names(tmp_path) and process.poll() is None:
+                time.sleep(0.05)
+            for _ in range(20):  # Python loses a KeyboardInterrupt that falls into a collection
+                process.send_signal(getattr(signal, name))
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=5)
+                    break
+            assert process.poll() == code
+        finally:
+            process.kill()
+        assert process.stdout.read() == b""
+    assert _names(tmp_path) == []
+
+
+def test_a_reader_that_leaves_is_no_error():
+    command = [sys.executable, "-m", "spikexla.cli", "info"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.wait() == 141
+        assert process.stderr.read() == b""
+
+
+SETTINGS = {
+    "SPIKEXLA_BACKEND": ("fast", "unknown backend 'fast'"),
+    "SPIKEXLA_SIMD": ("mmx", "SPIKEXLA_SIMD=mmx"),
+    "JAX_PLATFORMS": ("abacus", "JAX_PLATFORMS=abacus"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_wrong_setting_of_the_environment_is_a_bad_request(name):
+    value, message = SETTINGS[name]
+    if name == "SPIKEXLA_SIMD" and not _has_native():
+        pytest.skip("kernels are not built")
+    done = subprocess.run(
+        [sys.executable, "-m", "spikexla.cli", "simulate", "coba", *SMALL, "--json"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, name: value},
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_missing_packages_are_named_before_simulating(tmp_path, capsys, monkeypatch):
@@ -184,9 +306,10 @@ def test_missing_packages_are_named_before_simulating(tmp_path, capsys, monkeypa
     assert "h5py" in shown
     assert "pip install 'spikexla[all]'" in shown
     assert _names(tmp_path) == []
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    assert main(["train", "digits"]) == 2
-    assert "sklearn" in capsys.readouterr().err
+    for name in ("sklearn.datasets", "sklearn"):  # without the one, or without the whole package
+        monkeypatch.setitem(sys.modules, name, None)
+        assert main(["train", "digits"]) == 2
+        assert "package sklearn" in capsys.readouterr().err
 
 
 def test_missing_kernels_are_an_error_only_where_they_are_asked_for(capsys, monkeypatch):

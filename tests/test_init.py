@@ -218,11 +218,13 @@ def test_param():
     assert init.param(np.ones(3, np.float32), 3, batch_size=(4, 2)).shape == (4, 2, 3)
     assert init.param(jnp.ones(3) * u.mV, 3, batch_size=2).unit == u.mV
     assert init.param(jnp.ones((2, 1)), (2, 3)).shape == (2, 1)
+    assert init.param([1.0, 2.0, 3.0], 3, batch_size=2).shape == (2, 3)
     state = ParamState(jnp.ones(3))
     assert init.param(state, 3) is state
     for bad, what in [
         (lambda: init.param(jnp.ones(4), 3), r"shape \(4,\), which does not fit \(3,\)"),
         (lambda: init.param(jnp.ones((2, 3)), 3), "does not fit"),
+        (lambda: init.param([1.0, 2.0], 3), "does not fit"),
         (lambda: init.param(lambda shape: jnp.zeros(2), 3), r"made shape \(2,\)"),
         (lambda: init.param(None, 3, allow_none=False), "must be given"),
         (lambda: init.param(1.0, 3, allow_scalar=False), "must be an array"),

@@ -59,6 +59,53 @@ def test_names_out_of_range_list_the_choices():
         neuron_scan(CASE.kernel, *operands(), backend="cuda")
 
 
+@pytest.mark.parametrize("backend", ["native", "xla"])
+def test_complex_operands_lose_no_part(backend):
+    state, params, inputs = operands()
+    inputs = inputs._replace(I=inputs.I + 1j)
+    with pytest.raises(TypeError, match="I is complex"):
+        neuron_scan(CASE.kernel, state, params, inputs, backend=backend)
+
+
+@pytest.mark.parametrize("op", [neuron_scan, neuron_step])
+def test_a_spike_function_of_ones_own_needs_the_reference(op):
+    state, params, inputs = operands()
+    with pytest.raises(TypeError, match="backend='xla'"):
+        op(CASE.kernel, state, params, inputs, surrogate=lambda x: x >= 0, backend="native")
+    with pytest.raises(TypeError, match=r"'sigmoid' is not one of spikexla\.surrogate"):
+        op(CASE.kernel, state, params, inputs, surrogate="sigmoid", backend="xla")
+
+
+@pytest.mark.parametrize(("axes", "fits"), [(16, True), (17, False)])
+def test_lanes_may_have_as_many_axes_as_the_kernels(axes, fits):
+    state, params, inputs = operands(lanes=(1,) * axes, steps=3)
+    want = neuron_scan(CASE.kernel, state, params, inputs, backend="xla")
+    if fits:
+        found = neuron_scan(CASE.kernel, state, params, inputs, backend="native")
+        assert found[1].shape == want[1].shape
+    else:
+        with pytest.raises(ValueError, match=r"17 axes.*16.*backend='xla'"):
+            neuron_scan(CASE.kernel, state, params, inputs, backend="native")
+
+
+def test_arrays_on_explicit_axes_are_sent_to_shard_map():
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Explicit,))
+    state, params, _ = operands(lanes=(2, 3))
+    spec = jax.sharding.PartitionSpec("d")
+
+    def last(V):
+        x = CASE.kernel.Inputs(1.0, 0.0)
+        p = CASE.kernel.Params(*(0.5 for _ in params))
+        return neuron_step(CASE.kernel, (V,), p, x, backend="native")[0].V
+
+    with jax.set_mesh(mesh):
+        V = jax.device_put(state.V, jax.NamedSharding(mesh, spec))
+        with pytest.raises(TypeError, match=r"jax\.shard_map.*backend='xla'"):
+            jax.jit(last)(V)
+        inside = jax.jit(jax.shard_map(last, in_specs=spec, out_specs=spec))(V)
+    np.testing.assert_array_equal(inside, last(state.V))
+
+
 @pytest.mark.parametrize("op", [neuron_scan, neuron_step])
 def test_forward_mode_and_second_derivatives_name_the_other_backend(op):
     state, params, inputs = operands()

@@ -296,6 +296,14 @@ def test_wrong_parts_are_refused(change, message):
         sx.AlignPostProj(**{**parts, **change})
 
 
+@pytest.mark.parametrize("shape", [(), (1, 1), (4, 1), (1, 2), (4, 2)])
+def test_weights_broadcast_to_the_synapses(shape):
+    weights = np.arange(1.0, 1.0 + np.prod(shape, dtype=int)).reshape(shape)
+    comm = sx.EventFixedNumConn(4, 3, 2, weights, seed=0)
+    each = sx.EventFixedNumConn(4, 3, 2, np.broadcast_to(weights, (4, 2)), seed=0)
+    np.testing.assert_array_equal(comm(jnp.ones(4)), each(jnp.ones(4)))
+
+
 def test_wrong_sizes_are_refused():
     with pytest.raises(ValueError, match=r"out_size \(5,\).*\(3,\) neurons"):
         projection(cell(), comm=sx.EventFixedProb(4, 5, 0.5, 0.1, seed=0))

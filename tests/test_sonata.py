@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from spikexla.network.sonata import SpikeTrain, read_spikes, write_spikes
@@ -61,9 +63,10 @@ def test_what_is_not_a_spike_train_is_refused_and_nothing_written(tmp_path, trai
     assert list(tmp_path.iterdir()) == []
 
 
-def test_population_names_must_not_be_paths(tmp_path):
-    with pytest.raises(ValueError, match="'a/b' must be a name"):
-        write_spikes(tmp_path / "spikes.h5", {"a/b": ([], [])})
+@pytest.mark.parametrize("name", ["a/b", "", ".", "E\0", 1])
+def test_population_names_must_not_be_paths(tmp_path, name):
+    with pytest.raises(ValueError, match="must be a name"):
+        write_spikes(tmp_path / "spikes.h5", {name: ([], [])})
 
 
 def test_a_failure_while_writing_keeps_the_old_file(tmp_path, monkeypatch):
@@ -86,6 +89,51 @@ def test_files_that_are_not_spike_files_are_refused(tmp_path):
         file["spikes/E/timestamps"].attrs["units"] = "fortnights"
     with pytest.raises(ValueError, match="'fortnights'"):
         read_spikes(tmp_path / "spikes.h5")
+
+
+DAMAGED = {
+    "no HDF5": lambda path: path.write_text("spikes"),
+    "empty": lambda path: path.write_bytes(b""),
+    "cut off": lambda path: path.write_bytes(path.read_bytes()[:-500]),
+    "overwritten": lambda path: path.write_bytes(_scribbled(path.read_bytes())),
+    "a data set": lambda path: _edited(path, lambda file: file.create_dataset("spikes", data=1)),
+    "no ids": lambda path: _edited(path, lambda file: file.create_group("spikes/E")),
+    "too few ids": lambda path: _edited(path, lambda file: _train(file, [1.0, 2.0], [1])),
+    "two axes": lambda path: _edited(path, lambda file: _train(file, [[1.0]], [[1]])),
+    "broken ids": lambda path: _edited(path, lambda file: _train(file, [1.0], [0.5])),
+    "times in words": lambda path: _edited(path, lambda file: _train(file, ["noon"], [1])),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_file_is_a_value_error_that_names_it(tmp_path, damage):
+    path = tmp_path / "spikes.h5"
+    write_spikes(path, TRAINS)
+    DAMAGED[damage](path)
+    with pytest.raises(ValueError, match=r"spikes\.h5"):
+        read_spikes(path)
+
+
+def test_a_full_disk_is_an_error_and_no_crash(tmp_path, monkeypatch):
+    """HDF5 brings the process down when its writes fail, so it must not be the one who writes."""
+    monkeypatch.setattr("tempfile.mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), ""))
+    monkeypatch.setattr("os.unlink", lambda path: None)
+    with pytest.raises(OSError, match="No space left"):
+        write_spikes(tmp_path / "spikes.h5", TRAINS)
+
+
+def _scribbled(content):
+    at = content.index(b"HEAP")  # the names of the members of a group
+    return content[:at] + b"xxxx" + content[at + 4 :]
+
+
+def _edited(path, edit):
+    with h5py.File(path, "w") as file:
+        edit(file)
+
+
+def _train(file, times, ids):
+    file["spikes/E/timestamps"], file["spikes/E/node_ids"] = times, ids
 
 
 def _no_space(*_, **__):

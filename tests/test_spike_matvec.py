@@ -183,6 +183,7 @@ WRONG = {
         r"shape \(6,\)",
     ),
     "backend": ((CONN, 1.0, np.ones(6, "f"), None, "cuda"), ValueError, "cuda"),
+    "dense": ((np.eye(6), 1.0, np.ones(6, "f")), TypeError, "ndarray.*from_dense"),
 }
 
 

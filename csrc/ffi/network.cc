@@ -5,8 +5,7 @@
 // args   states..., g...                                      (in place: also the first results)
 //        {params..., drive} each population, {decay, value} each port,
 //        {begins, targets, weights} each projection
-// rets   states..., g..., rasters...                          (steps, ceil(size / 32)) uint32; or
-// empty
+// rets   states..., g..., rasters...      each (steps, ceil(size / 32)) uint32, or without elements
 #include "cpu/network.h"
 
 #include <cstring>

@@ -10,9 +10,9 @@
 // elements.
 #include <vector>
 
-#include "cpu/lanes.h"
 #include "ffi/buffers.h"
 #include "ffi/registry.h"
+#include "lanes.h"
 #include "models.h"
 
 namespace spikexla {

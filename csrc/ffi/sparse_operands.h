@@ -1,6 +1,16 @@
-// How the operands of a sparse product line up: leading batch axes, and what is behind them.
+// How the operands of the sparse products line up, on every platform.
+//
+// forward      [init], indptr, indices, weights, spikes -> y
+// spikes_vjp   indptr, indices, weights, dy             -> d_spikes
+// weights_vjp  indptr, indices, spikes, dy              -> d_weights
+//
+// All arrays carry the same number of leading (batch) axes, of size 1 where they repeat. After
+// these: indptr (n_pre + 1), or (0) if indices is (n_pre, fan) and not (nnz); weights like indices,
+// or one value; spikes and d_spikes (n_pre); y, init and dy (n_post). A d_weights that repeats is
+// summed.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "ffi/buffers.h"
@@ -9,7 +19,7 @@ namespace spikexla {
 
 // One operand: its elements without the leading axes, and the step along each of these.
 struct Operand {
-  const ffi::AnyBuffer* buffer;
+  void* data = nullptr;
   std::vector<int64_t> strides;
   int64_t size = 1;
 };
@@ -17,12 +27,12 @@ struct Operand {
 // The leading axes that all arrays of a call share.
 class Batch {
  public:
-  explicit Batch(int64_t rank) : dims_(rank, 1) {}
+  explicit Batch(int64_t rank) : dims_(std::max<int64_t>(0, rank), 1) {}
 
   // `axes` trailing axes belong to the array itself.
   bool add(const ffi::AnyBuffer& b, int64_t axes, Operand* o) {
     const auto d = b.dimensions();
-    if (int64_t(d.size()) != int64_t(dims_.size()) + axes) return false;
+    if (axes < 0 || int64_t(d.size()) != int64_t(dims_.size()) + axes) return false;
     o->strides.assign(dims_.size(), 0);
     o->size = 1;
     for (size_t k = dims_.size(); k < d.size(); ++k) o->size *= d[k];
@@ -35,7 +45,7 @@ class Batch {
       }
       stride *= d[k];
     }
-    o->buffer = &b;
+    o->data = b.untyped_data();
     return true;
   }
 
@@ -53,7 +63,7 @@ class Batch {
       offset += item % dims_[k] * o.strides[k];
       item /= dims_[k];
     }
-    return reinterpret_cast<T*>(o.buffer->untyped_data()) + offset;
+    return static_cast<T*>(o.data) + offset;
   }
 
   // Whether `item` is the first that lands where it lands in `o`.
@@ -99,5 +109,38 @@ struct Rows {
             batch.at<const int32_t>(indices, item)};
   }
 };
+
+// The operands of one product. `values` has an element a source: spikes, or d_spikes; `targets`
+// one a target: y, or dy. `weights` may be d_weights.
+struct SparseOperands {
+  Batch batch;
+  Rows rows;
+  Operand weights, values, targets;
+  bool per_synapse;  // weights like indices, and not one value
+  bool events_only;  // spikes are bool
+  bool fits;
+
+  SparseOperands(const ffi::AnyBuffer& begins, const ffi::AnyBuffer& indices,
+                 const ffi::AnyBuffer& w, const ffi::AnyBuffer& v, const ffi::AnyBuffer& t)
+      : batch(int64_t(t.dimensions().size()) - 1) {
+    const int64_t axes = int64_t(w.dimensions().size()) - int64_t(batch.dims().size());
+    per_synapse = axes != 0;
+    events_only = v.element_type() == ffi::PRED;
+    fits = rows.read(batch, begins, indices) && batch.add(w, axes, &weights) &&
+           batch.add(v, 1, &values) && batch.add(t, 1, &targets) && values.size == rows.n_pre &&
+           (!per_synapse || weights.size == rows.indices.size) &&
+           w.element_type() == t.element_type() &&
+           (events_only || v.element_type() == t.element_type());
+  }
+};
+
+inline ffi::Error misfit(const ffi::AnyBuffer& result) {
+  return invalid("spike_matvec: shapes or types do not fit " + describe(result));
+}
+
+// Whether y may start as `init` is.
+inline bool alike(const ffi::AnyBuffer& init, const ffi::AnyBuffer& y) {
+  return init.element_type() == y.element_type() && init.element_count() == y.element_count();
+}
 
 }  // namespace spikexla

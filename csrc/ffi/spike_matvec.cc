@@ -1,13 +1,5 @@
-// XLA handlers of the event-driven product on the CPU: shapes and threads, no arithmetic.
-//
-// forward      [init], indptr, indices, weights, spikes -> y
-// spikes_vjp   indptr, indices, weights, dy             -> d_spikes
-// weights_vjp  indptr, indices, spikes, dy              -> d_weights
-//
-// All arrays carry the same number of leading (batch) axes, of size 1 where they repeat. After
-// these: indptr (n_pre + 1), or (0) if indices is (n_pre, fan) and not (nnz); weights like indices,
-// or one value; spikes and d_spikes (n_pre); y, init and dy (n_post). A d_weights that repeats is
-// summed.
+// XLA handlers of the event-driven product on the CPU: threads, no arithmetic. The arrays and their
+// shapes are those of ffi/sparse_operands.h.
 #include <atomic>
 #include <cstring>
 #include <vector>
@@ -146,42 +138,32 @@ ffi::Error forward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Remaining
   if ((has_init != 0 && has_init != 1) || rets.size() != 1)
     return invalid("spike_matvec: wrong number of arrays");
   const auto arg = [&](int64_t k) { return *args.get<ffi::AnyBuffer>(k); };
-  const ffi::AnyBuffer result = **rets.get<ffi::AnyBuffer>(0), first = arg(0),
-                       begins = arg(has_init), targets = arg(has_init + 1),
-                       weights = arg(has_init + 2), spikes = arg(has_init + 3);
-  const int64_t rank = int64_t(result.dimensions().size()) - 1;
-  Batch batch(std::max<int64_t>(0, rank));
-  Operand y, w, s, init;
-  Rows rows;
-  const int64_t weight_axes = int64_t(weights.dimensions().size()) - rank;
-  if (rank < 0 || !rows.read(batch, begins, targets) || !batch.add(weights, weight_axes, &w) ||
-      !batch.add(spikes, 1, &s) || !batch.add(result, 1, &y) ||
-      (has_init && (!batch.add(first, 1, &init) || init.size != y.size ||
-                    first.element_type() != result.element_type())) ||
-      s.size != rows.n_pre || (weight_axes != 0 && w.size != rows.indices.size) ||
-      weights.element_type() != result.element_type())
-    return invalid("spike_matvec: shapes do not fit " + describe(result));
-  const bool events_only = spikes.element_type() == ffi::PRED;
-  if (!events_only && spikes.element_type() != result.element_type())
-    return invalid("spike_matvec: spikes must be bool or of the type of the weights");
+  const ffi::AnyBuffer result = **rets.get<ffi::AnyBuffer>(0);
+  const SparseOperands o(arg(has_init), arg(has_init + 1), arg(has_init + 2), arg(has_init + 3),
+                         result);
+  if (!o.fits || (has_init && !alike(arg(0), result))) return misfit(result);
+  Operand init = o.targets;
+  init.data = has_init ? arg(0).untyped_data() : nullptr;
+  const Batch& batch = o.batch;
   return by_float_type(result, [&](auto zero) {
     using T = decltype(zero);
     const auto item = [&](int64_t b) {
-      return Forward<T>{
-          rows.at(batch, b),
-          events_only ? static_cast<const void*>(batch.at<uint8_t>(s, b)) : batch.at<T>(s, b),
-          events_only,
-          rows.n_pre,
-          y.size,
-          batch.at<const T>(w, b),
-          has_init ? batch.at<const T>(init, b) : nullptr,
-          weight_axes != 0,
-          batch.at<T>(y, b)};
+      return Forward<T>{o.rows.at(batch, b),
+                        o.events_only ? static_cast<const void*>(batch.at<uint8_t>(o.values, b))
+                                      : batch.at<T>(o.values, b),
+                        o.events_only,
+                        o.rows.n_pre,
+                        o.targets.size,
+                        batch.at<const T>(o.weights, b),
+                        has_init ? batch.at<const T>(init, b) : nullptr,
+                        o.per_synapse,
+                        batch.at<T>(o.targets, b)};
     };
     BadRow bad;
     const int64_t items = batch.size(), threads = most_threads(pool);
     if (items >= threads && items > 1) {
-      const double each = double(rows.n_pre + y.size) / 8 + double(rows.indices.size) / 20;
+      const double each =
+          double(o.rows.n_pre + o.targets.size) / 8 + double(o.rows.indices.size) / 20;
       const int64_t helpers = int64_t(std::min(1e6, double(items) * each / kWorthAHelper));
       parallel_for(pool, items, std::min(helpers, threads - 1),
                    [&](int64_t b) { bad.note(item(b).alone()); });
@@ -202,40 +184,32 @@ struct SourceBlocks {
 
 // Runs body(block, item, view of the rows, first source, last source).
 template <class Body>
-void over_sources(ffi::ThreadPool& pool, const Rows& rows, const Batch& batch, const Body& body) {
-  const int64_t items = batch.size();
+void over_sources(ffi::ThreadPool& pool, const SparseOperands& o, const Body& body) {
+  const Rows& rows = o.rows;
+  const int64_t items = o.batch.size();
   const SourceBlocks blocks(rows.n_pre, rows.indices.size);
   const int64_t helpers =
       std::min(most_threads(pool) - 1, items * rows.indices.size / kWorthAHelper);
   parallel_for(pool, items == 0 ? 0 : blocks.count(), helpers, [&](int64_t block) {
     for (int64_t b = 0; b < items; ++b)
-      body(block, b, rows.at(batch, b), block * blocks.block,
+      body(block, b, rows.at(o.batch, b), block * blocks.block,
            std::min(rows.n_pre, (block + 1) * blocks.block));
   });
 }
 
 ffi::Error spikes_vjp(ffi::ThreadPool pool, ffi::AnyBuffer begins, ffi::AnyBuffer targets,
                       ffi::AnyBuffer weights, ffi::AnyBuffer dy, ffi::Result<ffi::AnyBuffer> out) {
-  const ffi::AnyBuffer result = *out;
-  const int64_t rank = int64_t(result.dimensions().size()) - 1;
-  Batch batch(std::max<int64_t>(0, rank));
-  Operand w, g, d;
-  Rows rows;
-  const int64_t weight_axes = int64_t(weights.dimensions().size()) - rank;
-  if (rank < 0 || !rows.read(batch, begins, targets) || !batch.add(weights, weight_axes, &w) ||
-      !batch.add(dy, 1, &g) || !batch.add(result, 1, &d) || d.size != rows.n_pre ||
-      (weight_axes != 0 && w.size != rows.indices.size) ||
-      weights.element_type() != result.element_type() || dy.element_type() != result.element_type())
-    return invalid("spike_matvec: shapes do not fit " + describe(result));
-  return by_float_type(result, [&](auto zero) {
+  const SparseOperands o(begins, targets, weights, *out, dy);
+  if (!o.fits || o.events_only) return misfit(*out);
+  return by_float_type(dy, [&](auto zero) {
     using T = decltype(zero);
     BadRow bad;
     over_sources(
-        pool, rows, batch,
-        [&](int64_t, int64_t b, const abi::RowsView& view, int64_t first, int64_t last) {
-          bad.note(loops<T>().transposed({view, batch.at<const T>(w, b), weight_axes != 0, nullptr,
-                                          batch.at<const T>(g, b), first, last, g.size, false,
-                                          batch.at<T>(d, b), nullptr, nullptr}));
+        pool, o, [&](int64_t, int64_t b, const abi::RowsView& view, int64_t first, int64_t last) {
+          bad.note(loops<T>().transposed({view, o.batch.at<const T>(o.weights, b), o.per_synapse,
+                                          nullptr, o.batch.at<const T>(o.targets, b), first, last,
+                                          o.targets.size, false, o.batch.at<T>(o.values, b),
+                                          nullptr, nullptr}));
         });
     return bad.result();
   });
@@ -243,36 +217,29 @@ ffi::Error spikes_vjp(ffi::ThreadPool pool, ffi::AnyBuffer begins, ffi::AnyBuffe
 
 ffi::Error weights_vjp(ffi::ThreadPool pool, ffi::AnyBuffer begins, ffi::AnyBuffer targets,
                        ffi::AnyBuffer spikes, ffi::AnyBuffer dy, ffi::Result<ffi::AnyBuffer> out) {
-  const ffi::AnyBuffer result = *out;
-  const int64_t rank = int64_t(dy.dimensions().size()) - 1;
-  Batch batch(std::max<int64_t>(0, rank));
-  Operand s, g, d;
-  Rows rows;
-  const int64_t weight_axes = int64_t(result.dimensions().size()) - rank;
-  if (rank < 0 || !rows.read(batch, begins, targets) || !batch.add(spikes, 1, &s) ||
-      !batch.add(dy, 1, &g) || !batch.add(result, weight_axes, &d) || s.size != rows.n_pre ||
-      (weight_axes != 0 && d.size != rows.indices.size) ||
-      spikes.element_type() != result.element_type() || dy.element_type() != result.element_type())
-    return invalid("spike_matvec: shapes do not fit " + describe(result));
-  return by_float_type(result, [&](auto zero) {
+  const SparseOperands o(begins, targets, *out, spikes, dy);
+  if (!o.fits || o.events_only) return misfit(*out);
+  return by_float_type(dy, [&](auto zero) {
     using T = decltype(zero);
     BadRow bad;
+    const Batch& batch = o.batch;
     const int64_t items = batch.size();
-    const bool scalar = weight_axes == 0;
     // Sums of blocks, added up in one order whoever made them.
-    std::vector<T> sums(scalar ? SourceBlocks(rows.n_pre, rows.indices.size).count() * items : 0);
-    if (items == 0) std::memset(result.untyped_data(), 0, result.size_bytes());
+    std::vector<T> sums(
+        o.per_synapse ? 0 : SourceBlocks(o.rows.n_pre, o.rows.indices.size).count() * items);
+    if (items == 0) std::memset(out->untyped_data(), 0, out->size_bytes());
     over_sources(
-        pool, rows, batch,
+        pool, o,
         [&](int64_t block, int64_t b, const abi::RowsView& view, int64_t first, int64_t last) {
-          bad.note(loops<T>().transposed(
-              {view, nullptr, 0, batch.at<const T>(s, b), batch.at<const T>(g, b), first, last,
-               g.size, !batch.first_of(d, b), nullptr, scalar ? nullptr : batch.at<T>(d, b),
-               scalar ? &sums[block * items + b] : nullptr}));
+          bad.note(loops<T>().transposed({view, nullptr, 0, batch.at<const T>(o.values, b),
+                                          batch.at<const T>(o.targets, b), first, last,
+                                          o.targets.size, !batch.first_of(o.weights, b), nullptr,
+                                          o.per_synapse ? batch.at<T>(o.weights, b) : nullptr,
+                                          o.per_synapse ? nullptr : &sums[block * items + b]}));
         });
-    for (int64_t b = 0; scalar && b < items; ++b) {
-      T* total = batch.at<T>(d, b);
-      if (batch.first_of(d, b)) *total = T(0);
+    for (int64_t b = 0; !o.per_synapse && b < items; ++b) {
+      T* total = batch.at<T>(o.weights, b);
+      if (batch.first_of(o.weights, b)) *total = T(0);
       for (size_t k = size_t(b); k < sums.size(); k += size_t(items)) *total += sums[k];
     }
     return bad.result();

@@ -1,6 +1,6 @@
 // Lanes: shapes of operands against the plain meaning of numpy's broadcasting, before and after
 // merging.
-#include "cpu/lanes.h"
+#include "lanes.h"
 
 #include "check.h"
 

@@ -3,9 +3,9 @@
 // The twin of csrc/ffi/neuron.cc, with the same arguments, results, attributes and shapes.
 #include <vector>
 
-#include "cpu/lanes.h"
 #include "ffi/launches.cuh"
 #include "ffi/registry.h"
+#include "lanes.h"
 #include "launch.cuh"
 #include "models.h"
 #include "neuron.cuh"

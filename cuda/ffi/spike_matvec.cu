@@ -1,6 +1,7 @@
-// XLA handlers of the event-driven product on a GPU: shapes and launches, no arithmetic.
+// XLA handlers of the event-driven product on a GPU: launches, no arithmetic.
 //
-// The twin of csrc/ffi/spike_matvec.cc, with the same arguments, results and shapes.
+// The twin of csrc/ffi/spike_matvec.cc. The arrays and their shapes are those of
+// ffi/sparse_operands.h.
 #include <algorithm>
 #include <vector>
 
@@ -41,7 +42,7 @@ cuda::Grid grid(const Batch& batch, const Chosen& chosen) {
 
 template <class T>
 cuda::Operand<T> operand(const Batch& batch, const Operand& from, const Chosen& chosen) {
-  cuda::Operand<T> o{static_cast<T*>(from.buffer->untyped_data()), 0, {}};
+  cuda::Operand<T> o{static_cast<T*>(from.data), 0, {}};
   int axis = 0;
   for (size_t k = chosen.size(); k-- > 0;)
     if (chosen[k] && batch.dims()[k] != 1) o.strides[axis++] = from.strides[k];
@@ -103,135 +104,98 @@ ffi::Error forward(cudaStream_t stream, ffi::RemainingArgs args, ffi::RemainingR
   if ((has_init != 0 && has_init != 1) || rets.size() != 1)
     return invalid("spike_matvec: wrong number of arrays");
   const auto arg = [&](int64_t k) { return *args.get<ffi::AnyBuffer>(k); };
-  const ffi::AnyBuffer result = **rets.get<ffi::AnyBuffer>(0), first = arg(0),
-                       begins = arg(has_init), targets = arg(has_init + 1),
-                       weights = arg(has_init + 2), spikes = arg(has_init + 3);
-  const int64_t rank = int64_t(result.dimensions().size()) - 1;
-  Batch batch(std::max<int64_t>(0, rank));
-  Operand y, w, s;
-  Rows rows;
-  const int64_t weight_axes = int64_t(weights.dimensions().size()) - rank;
-  if (rank < 0 || weight_axes < 0 || !rows.read(batch, begins, targets) ||
-      !batch.add(weights, weight_axes, &w) || !batch.add(spikes, 1, &s) ||
-      !batch.add(result, 1, &y) ||
-      (has_init && (first.element_count() != result.element_count() ||
-                    first.element_type() != result.element_type())) ||
-      s.size != rows.n_pre || (weight_axes != 0 && w.size != rows.indices.size) ||
-      weights.element_type() != result.element_type())
-    return invalid("spike_matvec: shapes do not fit " + describe(result));
-  const bool events_only = spikes.element_type() == ffi::PRED;
-  if (!events_only && spikes.element_type() != result.element_type())
-    return invalid("spike_matvec: spikes must be bool or of the type of the weights");
-  if (too_deep(batch)) return too_many_axes();
+  const ffi::AnyBuffer result = **rets.get<ffi::AnyBuffer>(0), first = arg(0);
+  const SparseOperands o(arg(has_init), arg(has_init + 1), arg(has_init + 2), arg(has_init + 3),
+                         result);
+  if (!o.fits || (has_init && !alike(first, result))) return misfit(result);
+  if (too_deep(o.batch)) return too_many_axes();
   return by_float_type(result, [&](auto zero) {
     using T = decltype(zero);
     if (const cudaError_t error = start(stream, has_init ? &first : nullptr, result))
       return checked(error, "spike_matvec");
     const auto run = [&](auto spike) {
       using Spike = decltype(spike);
-      const auto axes = all(batch);
-      return deliver<T, Spike>(
-          stream, {grid(batch, axes), device_rows(batch, rows, axes),
-                   operand<const T>(batch, w, axes), weight_axes != 0,
-                   operand<const Spike>(batch, s, axes), operand<T>(batch, y, axes), y.size, 0, 0});
+      const auto axes = all(o.batch);
+      return deliver<T, Spike>(stream,
+                               {grid(o.batch, axes), device_rows(o.batch, o.rows, axes),
+                                operand<const T>(o.batch, o.weights, axes), o.per_synapse,
+                                operand<const Spike>(o.batch, o.values, axes),
+                                operand<T>(o.batch, o.targets, axes), o.targets.size, 0, 0});
     };
-    return checked(events_only ? run(uint8_t{}) : run(T{}), "spike_matvec");
+    return checked(o.events_only ? run(uint8_t{}) : run(T{}), "spike_matvec");
   });
 }
 
 ffi::Error spikes_vjp(cudaStream_t stream, ffi::AnyBuffer begins, ffi::AnyBuffer targets,
                       ffi::AnyBuffer weights, ffi::AnyBuffer dy, ffi::Result<ffi::AnyBuffer> out) {
-  const ffi::AnyBuffer result = *out;
-  const int64_t rank = int64_t(result.dimensions().size()) - 1;
-  Batch batch(std::max<int64_t>(0, rank));
-  Operand w, g, d;
-  Rows rows;
-  const int64_t weight_axes = int64_t(weights.dimensions().size()) - rank;
-  if (rank < 0 || weight_axes < 0 || !rows.read(batch, begins, targets) ||
-      !batch.add(weights, weight_axes, &w) || !batch.add(dy, 1, &g) || !batch.add(result, 1, &d) ||
-      d.size != rows.n_pre || (weight_axes != 0 && w.size != rows.indices.size) ||
-      weights.element_type() != result.element_type() || dy.element_type() != result.element_type())
-    return invalid("spike_matvec: shapes do not fit " + describe(result));
-  if (too_deep(batch)) return too_many_axes();
-  return by_float_type(result, [&](auto zero) {
+  const SparseOperands o(begins, targets, weights, *out, dy);
+  if (!o.fits || o.events_only) return misfit(*out);
+  if (too_deep(o.batch)) return too_many_axes();
+  return by_float_type(dy, [&](auto zero) {
     using T = decltype(zero);
-    const auto axes = all(batch);
-    const cuda::SpikesVjpArgs<T> a{grid(batch, axes),
-                                   device_rows(batch, rows, axes),
-                                   operand<const T>(batch, w, axes),
-                                   weight_axes != 0,
-                                   operand<const T>(batch, g, axes),
-                                   operand<T>(batch, d, axes),
-                                   g.size};
+    const auto axes = all(o.batch);
+    const cuda::SpikesVjpArgs<T> a{grid(o.batch, axes),
+                                   device_rows(o.batch, o.rows, axes),
+                                   operand<const T>(o.batch, o.weights, axes),
+                                   o.per_synapse,
+                                   operand<const T>(o.batch, o.targets, axes),
+                                   operand<T>(o.batch, o.values, axes),
+                                   o.targets.size};
     return checked(cuda::launch<&cuda::spikes_vjp<T>>(
-                       stream, sparse_blocks(a.batch.lanes * rows.n_pre, cuda::kPartials),
+                       stream, sparse_blocks(a.batch.lanes * o.rows.n_pre, cuda::kPartials),
                        kSparseThreads, 0, a),
                    "spike_matvec");
   });
 }
 
 template <class T>
-cudaError_t shared_weight_vjp(cudaStream_t stream, const Batch& batch, const Rows& rows,
-                              const Operand& s, const Operand& g, const Operand& d) {
-  const auto axes = all(batch);
-  const int64_t most = sparse_blocks(rows.n_pre, cuda::kPartials);
-  const cuda::SharedWeightVjpArgs<T> a{grid(batch, axes),
-                                       device_rows(batch, rows, axes),
-                                       operand<const T>(batch, s, axes),
-                                       operand<const T>(batch, g, axes),
-                                       operand<T>(batch, d, axes),
-                                       g.size,
+cudaError_t shared_weight_vjp(cudaStream_t stream, const SparseOperands& o) {
+  const auto axes = all(o.batch);
+  const int64_t most = sparse_blocks(o.rows.n_pre, cuda::kPartials);
+  const cuda::SharedWeightVjpArgs<T> a{grid(o.batch, axes),
+                                       device_rows(o.batch, o.rows, axes),
+                                       operand<const T>(o.batch, o.values, axes),
+                                       operand<const T>(o.batch, o.targets, axes),
+                                       operand<T>(o.batch, o.weights, axes),
+                                       o.targets.size,
                                        std::min<int64_t>(1024, most)};
   return cuda::launch<&cuda::shared_weight_vjp<T>>(stream, a.batch.lanes * a.blocks, kSparseThreads,
                                                    0, a);
 }
 
 template <class T>
-cudaError_t weights_vjp(cudaStream_t stream, const Batch& batch, const Rows& rows, const Operand& s,
-                        const Operand& g, const Operand& d) {
-  const auto summed = repeats(batch, d);
+cudaError_t weights_vjp(cudaStream_t stream, const SparseOperands& o, const Chosen& summed) {
   auto kept = summed;
   kept.flip();
-  const cuda::WeightsVjpArgs<T> a{grid(batch, kept),
-                                  grid(batch, summed),
-                                  device_rows(batch, rows, kept),
-                                  operand<const T>(batch, s, kept),
-                                  operand<const T>(batch, g, kept),
-                                  operand<const T>(batch, s, summed),
-                                  operand<const T>(batch, g, summed),
-                                  operand<T>(batch, d, kept),
-                                  g.size};
+  const cuda::WeightsVjpArgs<T> a{grid(o.batch, kept),
+                                  grid(o.batch, summed),
+                                  device_rows(o.batch, o.rows, kept),
+                                  operand<const T>(o.batch, o.values, kept),
+                                  operand<const T>(o.batch, o.targets, kept),
+                                  operand<const T>(o.batch, o.values, summed),
+                                  operand<const T>(o.batch, o.targets, summed),
+                                  operand<T>(o.batch, o.weights, kept),
+                                  o.targets.size};
   return cuda::launch<&cuda::weights_vjp<T>>(
-      stream, sparse_blocks(a.kept.lanes * rows.n_pre, cuda::kWarp), kSparseThreads, 0, a);
+      stream, sparse_blocks(a.kept.lanes * o.rows.n_pre, cuda::kWarp), kSparseThreads, 0, a);
 }
 
 ffi::Error weights_vjp(cudaStream_t stream, ffi::AnyBuffer begins, ffi::AnyBuffer targets,
                        ffi::AnyBuffer spikes, ffi::AnyBuffer dy, ffi::Result<ffi::AnyBuffer> out) {
-  const ffi::AnyBuffer result = *out;
-  const int64_t rank = int64_t(dy.dimensions().size()) - 1;
-  Batch batch(std::max<int64_t>(0, rank));
-  Operand s, g, d;
-  Rows rows;
-  const int64_t weight_axes = int64_t(result.dimensions().size()) - rank;
-  if (rank < 0 || weight_axes < 0 || !rows.read(batch, begins, targets) ||
-      !batch.add(spikes, 1, &s) || !batch.add(dy, 1, &g) || !batch.add(result, weight_axes, &d) ||
-      s.size != rows.n_pre || (weight_axes != 0 && d.size != rows.indices.size) ||
-      spikes.element_type() != result.element_type() || dy.element_type() != result.element_type())
-    return invalid("spike_matvec: shapes do not fit " + describe(result));
-  if (too_deep(batch)) return too_many_axes();
-  const auto summed = repeats(batch, d);
+  const SparseOperands o(begins, targets, *out, spikes, dy);
+  if (!o.fits || o.events_only) return misfit(*out);
+  if (too_deep(o.batch)) return too_many_axes();
+  const auto summed = repeats(o.batch, o.weights);
   for (size_t k = 0; k < summed.size(); ++k)
-    if (weight_axes != 0 && summed[k] && (rows.indptr.strides[k] || rows.indices.strides[k]))
+    if (o.per_synapse && summed[k] && (o.rows.indptr.strides[k] || o.rows.indices.strides[k]))
       return invalid(
           "spike_matvec: weights that several items share need rows that they share. "
           "Map the weights over the same axis as the connectivity.");
-  return by_float_type(result, [&](auto zero) {
+  return by_float_type(dy, [&](auto zero) {
     using T = decltype(zero);
-    if (weight_axes != 0)
-      return checked(weights_vjp<T>(stream, batch, rows, s, g, d), "spike_matvec");
-    const cudaError_t error = start(stream, nullptr, result);
-    return checked(error ? error : shared_weight_vjp<T>(stream, batch, rows, s, g, d),
-                   "spike_matvec");
+    if (o.per_synapse) return checked(weights_vjp<T>(stream, o, summed), "spike_matvec");
+    const cudaError_t error = start(stream, nullptr, *out);
+    return checked(error ? error : shared_weight_vjp<T>(stream, o), "spike_matvec");
   });
 }
 

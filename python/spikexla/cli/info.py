@@ -8,7 +8,7 @@ import json
 import platform
 from typing import Any
 
-from .options import add_output_options, threads_in_use
+from .options import add_output_options, current_backend, start_jax, threads_in_use
 
 Action = argparse.Action
 
@@ -44,17 +44,14 @@ def version(package: str) -> str:
 
 def collect() -> dict[str, Any]:
     """Everything that `info` reports, as plain data."""
-    import jax
-
-    from .. import backend
     from ..ops import library
 
     packages = ("spikexla", "jax", "jaxlib", "numpy", "brainunit", "optax")
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
     facts: dict[str, Any] = {
         "versions": versions,
-        "backend": backend.current(),
-        "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
+        "backend": current_backend(),
+        "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in start_jax()],
         "threads": threads_in_use(),
         "ffi": {"runtime": _dotted(library.runtime_ffi_version()), "built": None},
         "simd": {"level": None, "compiled": []},

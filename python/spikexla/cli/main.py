@@ -6,17 +6,20 @@ devices, so `--threads` has to be known before.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
-from . import info, simulate, train
+from . import bench, info, simulate, train
 from .options import Parser, UserError
 
-INTERRUPTED = 130  # what shells expect of a command ended by Ctrl-C
+INTERRUPTED, UNREAD = 130, 141  # what shells expect after Ctrl-C, and of a pipe without a reader
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns 0, 1 for a failure, 2 for a bad request, 130 for Ctrl-C.
+    """Runs one command and returns its exit code.
+
+    0; 1 for a failure, 2 for a bad request, 130 for Ctrl-C, 141 when nobody reads what it prints.
 
     >>> main(["--version"])                                               # doctest: +SKIP
     spikexla 0.1.0
@@ -24,11 +27,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(argv)
+        options = parser().parse_args(argv)
+        code = options.run(options)
+        sys.stdout.flush()
+        return code
     except SystemExit as end:  # --help and --version
         return int(end.code or 0)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # whoever reads this, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     except Exception as error:
         if "--debug" in argv:
             raise
@@ -36,15 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(str(error), 2)
         reason = " ".join(str(error).split()) or "no more is known"
         return _fail(f"{type(error).__name__}: {reason} (--debug shows where)", 1)
-
-
-def _run(argv: list[str]) -> int:
-    if argv[:1] == ["bench"]:
-        from ..bench.cli import main as bench
-
-        return bench(argv[1:])
-    options = parser().parse_args(argv)
-    return options.run(options)
 
 
 def _fail(message: str, code: int) -> int:
@@ -63,7 +63,7 @@ def parser() -> Parser:
     simulate.add_parser(commands)
     train.add_parser(commands)
     info.add_parser(commands)
-    commands.add_parser("bench", help="compare the kernels with pure JAX", add_help=False)
+    bench.add_parser(commands)
     return top
 
 

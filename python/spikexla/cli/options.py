@@ -11,7 +11,10 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 BACKENDS = ("native", "xla")
+MOST = 2**31 - 1  # neurons, steps, epochs: what 32-bit indices count
+MOST_SEED = 2**63 - 1  # what a key of jax is made of
 
+_POOL_SIZES = ("PJRT_NPROC", "NPROC")  # XLA reads the first that is a number, at its start
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "min": 60e3}  # in ms
 _DURATION = re.compile(r"\s*([^\s a-z]+(?:e[+-]?\d+)?|nan|inf)\s*([a-z]*)\s*")
 
@@ -34,7 +37,7 @@ class Parser(argparse.ArgumentParser):
 
 def add_common(parser: Parser) -> None:
     """The options of every subcommand that computes."""
-    parser.add_argument("--seed", type=natural, default=0, metavar="S", help="default 0")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="default 0")
     parser.add_argument(
         "--backend",
         choices=BACKENDS,
@@ -45,28 +48,35 @@ def add_common(parser: Parser) -> None:
 
 
 def add_output_options(parser: Parser) -> None:
-    """`--json` and the hidden `--debug`, which every subcommand has."""
+    """`--json`, and what `add_debug` adds."""
     parser.add_argument("--json", action="store_true", help="print one JSON object and no more")
+    add_debug(parser)
+
+
+def add_debug(parser: Parser) -> None:
+    """The hidden `--debug`, which every subcommand has."""
     parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
 
 
 def positive(text: str) -> int:
     """An integer of 1 or more."""
-    return _integer(text, 1, "a whole number of 1 or more")
+    return _integer(text, 1, MOST)
 
 
-def natural(text: str) -> int:
-    """An integer of 0 or more."""
-    return _integer(text, 0, "a whole number of 0 or more")
+def seed(text: str) -> int:
+    """An integer that a random stream can start from."""
+    return _integer(text, 0, MOST_SEED)
 
 
-def _integer(text: str, least: int, rule: str) -> int:
+def _integer(text: str, least: int, most: int) -> int:
     try:
         number = int(text.replace("_", ""))
     except ValueError:
         number = least - 1
     if number < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {rule}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+    if number > most:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {most}, the most it can be")
     return number
 
 
@@ -79,14 +89,21 @@ def duration(text: str) -> float:
     found = _DURATION.fullmatch(text.lower())
     unit = (found[2] if found else "") or "ms"
     try:
-        number = float(found[1]) if found else math.nan
+        ms = (float(found[1]) if found else math.nan) * _UNITS.get(unit, math.nan)
     except ValueError:
-        number = math.nan
-    if unit not in _UNITS or not 0.0 < number < math.inf:
+        ms = math.nan
+    if not 0.0 < ms < math.inf:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a positive time; write it as 1s, 500ms or 0.1ms"
         )
-    return number * _UNITS[unit]
+    return ms
+
+
+def file_name(text: str) -> str:
+    """The name of a file or folder to write to."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name is empty")
+    return text
 
 
 def require(*names: str) -> list[ModuleType]:
@@ -96,8 +113,8 @@ def require(*names: str) -> list[ModuleType]:
         try:
             modules.append(importlib.import_module(name))
         except ImportError as error:
-            if error.name not in (None, name) and not str(error.name).startswith(f"{name}."):
-                raise
+            if error.name is not None and not f"{name}.".startswith(f"{error.name}."):
+                raise  # it is there, and something that it needs is not
             raise UserError(
                 f"this needs the package {name.partition('.')[0]}, which is not installed. "
                 "Install it with `pip install 'spikexla[all]'`."
@@ -109,9 +126,12 @@ def limit_threads(threads: int | None) -> None:
     """Limits XLA's thread pool, when nothing has run yet, and that of the compiled kernels."""
     if threads is None:
         return
-    for name in ("PJRT_NPROC", "NPROC"):  # read once, when jax starts its first device
-        os.environ[name] = str(threads)
+    from ..bench.machine import cores
     from ..ops.library import LibraryError, native
+
+    threads = min(threads, cores())  # more of them only wait, and each has a stack
+    for name in _POOL_SIZES:
+        os.environ[name] = str(threads)
 
     try:
         native().set_thread_limit(threads)
@@ -119,38 +139,68 @@ def limit_threads(threads: int | None) -> None:
         return
 
 
-def choose_backend(name: str | None) -> Any:
-    """The backend setting, a context manager; fails now if its kernels cannot be loaded."""
+def start_jax() -> list[Any]:
+    """The devices of jax; UserError if it has none."""
+    import jax
+
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:  # an assertion without words, of some versions
+        wanted = os.environ.get("JAX_PLATFORMS")
+        asked = f" of JAX_PLATFORMS={wanted}" if wanted else ""
+        reason = " ".join(str(error).split()) or "the platform is not there"
+        raise UserError(
+            f"jax cannot start a device{asked}: {reason}. JAX_PLATFORMS=cpu uses the processor."
+        ) from error
+
+
+def current_backend() -> str:
+    """The backend of those who name none; UserError if SPIKEXLA_BACKEND names an unknown one."""
     from .. import backend
 
     try:
-        chosen = backend(name or backend.current())
-    except ValueError as error:  # of SPIKEXLA_BACKEND: the option has its choices
+        return backend.current()
+    except ValueError as error:
         raise UserError(str(error)) from None
-    if backend.current() == "native":
-        from ..ops.library import LibraryError, native
 
-        try:
+
+def choose_backend(name: str | None) -> Any:
+    """The backend setting, a context manager; fails now if jax or the kernels cannot start."""
+    from .. import backend
+
+    chosen = backend(name or current_backend())
+    try:
+        start_jax()
+        if backend.current() == "native":
+            from ..ops.library import native
+
             native()
-        except LibraryError:
-            chosen.__exit__()
-            raise
+    except BaseException:
+        chosen.__exit__()
+        raise
     return chosen
 
 
 def threads_in_use() -> int:
     """How many threads a kernel may use: one a processor, or fewer by `--threads`."""
-    try:
-        available = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        available = os.cpu_count() or 1
+    from ..bench.machine import cores
     from ..ops.library import LibraryError, native
 
-    limit = int(os.environ.get("PJRT_NPROC") or available)
+    most = min(cores(), _pool_size(cores()))
     try:
-        return min(available, limit, native().thread_limit())
+        return min(most, native().thread_limit())
     except LibraryError:
-        return min(available, limit)
+        return most
+
+
+def _pool_size(default: int) -> int:
+    """The threads of XLA's pool, out of the variables that XLA reads, as it reads them."""
+    for name in _POOL_SIZES:
+        try:
+            return max(1, int(os.environ[name]))
+        except (KeyError, ValueError):
+            continue
+    return default
 
 
 def peak_memory_mb() -> float:

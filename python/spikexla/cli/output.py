@@ -3,39 +3,79 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from .options import UserError
 
 
 @contextlib.contextmanager
-def staged_folder(target: str | None) -> Iterator[Path | None]:
-    """A hidden folder beside `target` whose files move there when the block succeeds.
+def staged_folder(option: str, target: str, files: Sequence[str]) -> Iterator[Path]:
+    """A hidden folder beside `target`; what is put there appears in `target` if the block succeeds.
 
-    It is made at once, so that a place that cannot be written to is refused before any work. When
-    the block fails or is interrupted, it is removed and `target` is as it was.
+    It is made at once, so that a place where `files` cannot be written is refused before any work,
+    as a mistake in `option`. When the block fails or is stopped, it is removed and `target` is as
+    it was.
     """
-    if target is None:
-        yield None
-        return
-    final = Path(target).expanduser().absolute()
-    home = _nearest_folder(final)  # on the same file system, so that a move is a rename
+    what = f"{option} {target}"
+    final = Path(os.path.expanduser(target)).absolute()
+    with writing(what):
+        home = _nearest_folder(final)  # on the same file system, so that a move is a rename
+        for name in files:
+            if (final / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, f"{final / name} is a folder")
+        room = Path(tempfile.mkdtemp(prefix=".spikexla-", dir=home))
     try:
-        stage = Path(tempfile.mkdtemp(prefix=".spikexla-", dir=home))
+        with _gone_when_killed(room):
+            missing = final.relative_to(home).parts
+            with writing(what):
+                room.joinpath(*missing).mkdir(parents=True, exist_ok=True)
+            yield room.joinpath(*missing)
+            with writing(what):
+                _publish(room, home, missing)
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _gone_when_killed(room: Path) -> Iterator[None]:
+    """Removes `room` also when SIGTERM or SIGHUP ends the process, which they still do."""
+
+    def remove_and_die(number: int, frame: object) -> None:
+        # No exception: one that is raised inside a callback of the garbage collector is lost.
+        shutil.rmtree(room, ignore_errors=True)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    numbers = []
+    if threading.current_thread() is threading.main_thread():  # others may not
+        known = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+        numbers = [n for n in known if n and signal.getsignal(n) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, remove_and_die)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turns a failure to write into one line about the option in `what`."""
+    try:
+        yield
     except OSError as error:
         raise UserError(
-            f"--out {target} cannot be written ({error.strerror}: {home}). Choose another folder."
+            f"{what} cannot be written ({error.strerror or error}). Choose another place."
         ) from error
-    try:
-        yield stage
-        _publish(stage, final)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
 
 
 def _nearest_folder(final: Path) -> Path:
@@ -43,25 +83,20 @@ def _nearest_folder(final: Path) -> Path:
     for place in (final, *final.parents):
         if place.is_dir():
             return place
-        if place.exists():
-            raise UserError(f"--out {final} cannot be written: {place} is a file, not a folder.")
-    raise UserError(f"--out {final} cannot be written: there is no folder above it.")
+        if os.path.lexists(place):
+            kind = "a link to nowhere" if place.is_symlink() else "a file"
+            raise NotADirectoryError(errno.ENOTDIR, f"{place} is {kind}, not a folder")
+    raise FileNotFoundError(errno.ENOENT, "there is no folder above it")
 
 
-def _publish(stage: Path, final: Path) -> None:
-    if final.is_dir():  # files of other names that are there stay
-        for file in sorted(stage.iterdir()):
-            os.replace(file, final / file.name)
-        return
-    final.parent.mkdir(parents=True, exist_ok=True)
-    stage.chmod(0o777 & ~_umask())  # mkdtemp's folders are private
-    os.rename(stage, final)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _publish(room: Path, home: Path, missing: Sequence[str]) -> None:
+    """Moves the folders that are still missing below `home`, or else the files of the last one."""
+    for k in range(1, len(missing) + 1):
+        if not home.joinpath(*missing[:k]).is_dir():
+            os.rename(room.joinpath(*missing[:k]), home.joinpath(*missing[:k]))
+            return
+    for file in sorted(room.joinpath(*missing).iterdir()):  # files of other names stay
+        os.replace(file, home.joinpath(*missing, file.name))
 
 
 @contextlib.contextmanager

@@ -9,19 +9,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .options import (
+    MOST,
     Parser,
     UserError,
     add_common,
     choose_backend,
     duration,
+    file_name,
     limit_threads,
     peak_memory_mb,
     positive,
     require,
     threads_in_use,
 )
-from .output import print_table, progress, staged_folder
+from .output import print_table, progress, staged_folder, writing
 
+LEAST_NEURONS = 10
+FILES = ("spikes.h5", "raster.png", "report.json")
 MODELS = {  # name: (class in spikexla.network, title)
     "coba": ("COBANet", "COBA network"),
     "cuba": ("CUBANet", "CUBA network"),
@@ -46,7 +50,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--dt", type=duration, default=0.1, metavar="TIME", help="time step (default 0.1ms)"
     )
-    parser.add_argument("--out", metavar="DIR", help="folder to write to; without it nothing is")
+    parser.add_argument(
+        "--out", type=file_name, metavar="DIR", help="folder to write to; without it nothing is"
+    )
     add_common(parser)
     parser.set_defaults(run=run)
 
@@ -61,26 +67,53 @@ class _Run(NamedTuple):
 
 def run(options: Any) -> int:
     """Checks the request, simulates, writes the files and prints the figures."""
-    if round(options.duration / options.dt) < 1:
-        raise UserError(
-            f"--duration {options.duration:g}ms is shorter than one step of {options.dt:g}ms; "
-            "there is nothing to simulate."
-        )
-    if options.neurons < 10:
-        raise UserError(f"--neurons {options.neurons} is too few: a network needs 10 or more.")
+    _check(options)
     limit_threads(options.threads)
-    with staged_folder(options.out) as folder:
-        if folder is not None:
+    with _stage(options.out) as stage:
+        if stage is not None:
             require("h5py", "matplotlib")
         with choose_backend(options.backend):
             done = _simulate(options)
-        if folder is not None:
-            _write(folder, done, MODELS[options.model][1])
+        if stage is not None:
+            with writing(f"--out {options.out}"):
+                _write(stage, done, MODELS[options.model][1])
     if options.json:
         print(json.dumps(done.report))
     else:
         _show(done, options.out)
     return 0
+
+
+def _stage(out: str | None) -> Any:
+    return contextlib.nullcontext() if out is None else staged_folder("--out", out, FILES)
+
+
+def _check(options: Any) -> None:
+    """Refuses what cannot be simulated, before anything is made."""
+    from ..connect.base import available_memory
+    from ..network.coba import TARGETS
+
+    steps = options.duration / options.dt
+    if round(min(steps, MOST)) < 1:
+        raise UserError(
+            f"--duration {options.duration:g}ms is shorter than one step of {options.dt:g}ms; "
+            "there is nothing to simulate."
+        )
+    if steps > MOST:
+        raise UserError(
+            f"--duration {options.duration:g}ms is {steps:.3g} steps of {options.dt:g}ms; at most "
+            f"{MOST} can be made. Simulate less time, or take a longer step."
+        )
+    if options.neurons < LEAST_NEURONS:
+        raise UserError(
+            f"--neurons {options.neurons} is too few: a network needs {LEAST_NEURONS} or more."
+        )
+    need, free = 4 * TARGETS * options.neurons, available_memory()  # an int32 a synapse, at least
+    if free is not None and need > free:
+        raise UserError(
+            f"--neurons {options.neurons} needs {need / 1e9:.3g} GB or more for its synapses, and "
+            f"{free / 1e9:.3g} GB are free. Take fewer neurons."
+        )
 
 
 def _simulate(options: Any) -> _Run:
@@ -134,19 +167,19 @@ def count_synapses(net: Any) -> int:
     return sum({id(conn): int(conn.nnz) for conn in found if conn is not None}.values())
 
 
-def _write(folder: Path, done: _Run, title: str) -> None:
+def _write(stage: Path, done: _Run, title: str) -> None:
     from ..network.sonata import write_spikes
     from ..viz.raster import save_raster
 
-    write_spikes(folder / "spikes.h5", {name: data[:2] for name, data in done.populations.items()})
+    write_spikes(stage / "spikes.h5", {name: data[:2] for name, data in done.populations.items()})
     report = done.report
     save_raster(
-        folder / "raster.png",
+        stage / "raster.png",
         done.populations,
         duration_ms=report["duration_s"] * 1e3,
         title=f"{title}: {report['neurons']:,} neurons, {report['synapses']:,} synapses",
     )
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    (stage / "report.json").write_text(json.dumps(report, indent=2) + "\n")
 
 
 def _show(done: _Run, out: str | None) -> None:
@@ -164,5 +197,5 @@ def _show(done: _Run, out: str | None) -> None:
         ("backend", f"{report['backend']} ({done.path}), threads: {report['threads']}"),
     ]
     if out is not None:
-        rows.append(("written", f"{out}: spikes.h5, raster.png, report.json"))
+        rows.append(("written", f"{out}: {', '.join(FILES)}"))
     print_table(MODELS[report["model"]][1], rows)

@@ -66,6 +66,8 @@ class EventComm(Module):
         number = jnp.asarray(plain(weight), environ.dftype())
         if not has_tracer(number) and bool(jnp.isnan(number).any()):
             raise ValueError(f"{type(self).__name__}: a weight is NaN; weights must be numbers")
+        if number.size != 1:
+            number = jnp.broadcast_to(number, shape)  # for example one weight a source
         return number if unit is None else attach(number, unit)
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from ..random.draw import as_shape
 from ..state import State
@@ -38,6 +39,8 @@ def param(
         if not lead:
             return value
         value = value.value
+    if isinstance(value, list | tuple):
+        value = np.asarray(value)
     if isinstance(value, Callable):
         made = value((*lead, *shape))
         if jnp.shape(made) != (*lead, *shape):

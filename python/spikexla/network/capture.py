@@ -166,7 +166,7 @@ def _plan(nodes: list[Module], notes: list) -> Plan:
         if name not in {k.model for k in kernels().values()}:
             raise NotAPlan(f"the model {name!r} has no compiled kernel")
         if population.V.value.ndim != len(population.in_size):
-            raise NotAPlan(f"the states of {population!r} have a batch axis")
+            raise NotAPlan(f"the states of {type(population).__name__} have a batch axis")
     return Plan(populations, drives, ports, fed)
 
 
@@ -196,7 +196,9 @@ def _ports(population: Neuron, nodes: list[Module], fed: list[Fed]) -> list:
     for key, (out, _) in population._current._entries.items():
         owners = [n for n in onto if n.out is out]
         if not owners or type(out) not in (COBA, CUBA) or type(owners[0].syn) is not Expon:
-            raise NotAPlan(f"{population!r} has an input {key!r} that is no exponential synapse")
+            raise NotAPlan(
+                f"{type(population).__name__} has an input {key!r} that is no exponential synapse"
+            )
         syn = owners[0].syn
         calls = sum(n.syn is syn for n in called)
         if not owners[0].merging and calls != 1:
@@ -205,7 +207,7 @@ def _ports(population: Neuron, nodes: list[Module], fed: list[Fed]) -> list:
             raise NotAPlan("a synapse has inputs beside its projections")
         ports.append((syn, out))
     if len(population._delta):
-        raise NotAPlan(f"{population!r} has delta inputs")
+        raise NotAPlan(f"{type(population).__name__} has delta inputs")
     if any(not any(n.syn is syn for syn, _ in ports) for n in called if n.post is population):
         raise NotAPlan("a projection feeds a synapse that does not drive its population")
     return ports
@@ -220,6 +222,14 @@ def _drive(population: Neuron, given: Any) -> Any:
         current = np.asarray(mantissa(current, "mA", what="the input current"))
     except jax.errors.TracerArrayConversionError:
         raise NotAPlan("update() computes the input current from states") from None
-    if current.size != 1 and current.shape != population.in_size:
-        current = np.broadcast_to(current, population.in_size)
+    if np.isnan(current).any():
+        raise ValueError("update() gives a population an input current that is NaN.")
+    try:
+        if current.size != 1:
+            current = np.broadcast_to(current, population.in_size)
+    except ValueError:
+        raise ValueError(
+            f"update() gives an input current of shape {current.shape} to a population of shape "
+            f"{population.in_size}. Give a number or an array of that shape."
+        ) from None
     return jnp.asarray(current.reshape(-1) if current.size != 1 else current.reshape(()))

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from ..comm import EventFixedNumConn
+from ..connect.base import check_seed, count
 from ..init import Normal
 from ..module import Module
 from ..neuron import LIFRef
@@ -27,6 +28,17 @@ class StartPotential:
         return Normal(-55.0, 2.0)(shape, key=jax.random.key(self.seed))
 
 
+def seeds_of(seed: int) -> tuple[int, int, int]:
+    """Seeds of a network's potentials, excitatory and inhibitory connections."""
+    first = 3 * check_seed(seed)
+    return first % 2**63, (first + 1) % 2**64, (first + 2) % 2**64  # keys of jax have a sign
+
+
+def check_size(n: int) -> int:
+    """The number of neurons, at least one of them excitatory and one inhibitory."""
+    return count("n", n, least=2)
+
+
 class COBANet(Module):
     """`n` neurons, 80% excitatory; each has 80 random targets; a constant drive of 20 mV.
 
@@ -39,6 +51,8 @@ class COBANet(Module):
 
     def __init__(self, n: int = 4000, *, seed: int = 0) -> None:
         super().__init__()
+        potentials, excitatory, inhibitory = seeds_of(seed)
+        n = check_size(n)
         self.n, self.ne, self.drive = n, n * 4 // 5, 20.0
         self.N = LIFRef(
             n,
@@ -47,17 +61,17 @@ class COBANet(Module):
             V_th=-50.0,
             V_reset=-60.0,
             V_rest=-60.0,
-            V_initializer=StartPotential(3 * seed),
+            V_initializer=StartPotential(potentials),
             spk_reset="hard",
         )
         self.E = AlignPostProj(
-            comm=EventFixedNumConn(self.ne, n, TARGETS, 0.6, seed=3 * seed + 1),
+            comm=EventFixedNumConn(self.ne, n, TARGETS, 0.6, seed=excitatory),
             syn=Expon.desc(n, tau=5.0),
             out=COBA.desc(E=0.0),
             post=self.N,
         )
         self.I = AlignPostProj(
-            comm=EventFixedNumConn(n - self.ne, n, TARGETS, 6.7, seed=3 * seed + 2),
+            comm=EventFixedNumConn(n - self.ne, n, TARGETS, 6.7, seed=inhibitory),
             syn=Expon.desc(n, tau=10.0),
             out=COBA.desc(E=-80.0),
             post=self.N,

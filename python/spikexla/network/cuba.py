@@ -11,7 +11,7 @@ from ..module import Module
 from ..neuron import LIFRef
 from ..projection import AlignPostProj
 from ..synapse import CUBA, Expon
-from .coba import TARGETS, StartPotential
+from .coba import TARGETS, StartPotential, check_size, seeds_of
 
 
 class CUBANet(Module):
@@ -25,6 +25,8 @@ class CUBANet(Module):
 
     def __init__(self, n: int = 4000, *, seed: int = 0) -> None:
         super().__init__()
+        potentials, excitatory, inhibitory = seeds_of(seed)
+        n = check_size(n)
         self.n, self.ne = n, n * 4 // 5
         self.N = LIFRef(
             n,
@@ -33,17 +35,17 @@ class CUBANet(Module):
             V_th=-50.0,
             V_reset=-60.0,
             V_rest=-49.0,
-            V_initializer=StartPotential(3 * seed),
+            V_initializer=StartPotential(potentials),
             spk_reset="hard",
         )
         self.E = AlignPostProj(
-            comm=EventFixedNumConn(self.ne, n, TARGETS, 1.62, seed=3 * seed + 1),
+            comm=EventFixedNumConn(self.ne, n, TARGETS, 1.62, seed=excitatory),
             syn=Expon.desc(n, tau=5.0),
             out=CUBA.desc(scale=1.0),
             post=self.N,
         )
         self.I = AlignPostProj(
-            comm=EventFixedNumConn(n - self.ne, n, TARGETS, -9.0, seed=3 * seed + 2),
+            comm=EventFixedNumConn(n - self.ne, n, TARGETS, -9.0, seed=inhibitory),
             syn=Expon.desc(n, tau=10.0),
             out=CUBA.desc(scale=1.0),
             post=self.N,

@@ -25,6 +25,7 @@ from ..units import mantissa
 from .capture import Fed, NotAPlan, Plan, capture
 
 RASTER_BYTES = 64 << 20  # the most that the spikes of one chunk take, as bits
+MOST_STEPS = 2**31 - 1  # the step of a spike is an int32
 
 
 @dataclass
@@ -84,8 +85,8 @@ def simulate(
     After an interruption the States hold the last finished chunk of `chunk_steps` steps. `progress`
     is called with (steps done, all steps) after each chunk.
 
-    Errors: ValueError for a duration or chunk that is not positive, and for batched populations
-    when `record` is on.
+    Errors: ValueError for a duration or chunk that is not positive, for one of 2^31 steps or more,
+    and for batched populations when `record` is on; TypeError for what is no Module.
 
     >>> import spikexla as sx
     >>> net = sx.network.COBANet(500, seed=1)
@@ -93,10 +94,18 @@ def simulate(
     >>> result.steps, result.path
     (200, 'network_run')
     """
+    if not isinstance(net, Module):
+        raise TypeError(f"simulate: net={net!r} is no Module. Give a network, not its class.")
+    if not isinstance(inputs, tuple | list):
+        raise TypeError(
+            f"simulate: inputs={inputs!r} must be a tuple of the arguments of update(), such as "
+            "(20.0,)."
+        )
     dt = environ.get_dt_ms()
     steps = _count_steps(duration, dt)
-    if chunk_steps is not None and chunk_steps < 1:
-        raise ValueError(f"chunk_steps={chunk_steps} must be at least 1.")
+    if chunk_steps is not None and (chunk_steps < 1 or int(chunk_steps) != chunk_steps):
+        raise ValueError(f"chunk_steps={chunk_steps} must be a whole number of 1 or more.")
+    inputs = tuple(inputs)
     populations = {str(k): n for k, n in net.nodes().items() if isinstance(n, Neuron)}
     chunk = chunk_steps or _chunk(steps, populations)
     chosen = _backend.resolve(backend)
@@ -123,9 +132,18 @@ def simulate(
 
 
 def _count_steps(duration: Any, dt: float) -> int:
-    ms = float(mantissa(duration, "ms", what="duration"))
+    number = mantissa(duration, "ms", what="duration")
+    try:
+        ms = float(number)
+    except (TypeError, ValueError):
+        raise TypeError(f"duration={duration!r} must be a time: ms, or a quantity.") from None
     if not math.isfinite(ms) or ms <= 0:
         raise ValueError(f"duration={duration!r} must be positive and finite, in ms.")
+    if ms / dt > MOST_STEPS:
+        raise ValueError(
+            f"duration={duration!r} is {ms / dt:.3g} steps of dt = {dt} ms; at most {MOST_STEPS} "
+            "can be made in one call. Simulate in several calls: the States go on."
+        )
     steps = round(ms / dt)
     if steps < 1:
         raise ValueError(f"duration={duration!r} is shorter than one step of dt = {dt} ms.")
@@ -213,9 +231,12 @@ class _Engine:
         pairs = zip(plan.populations, self.structure.kinds, strict=True)
         params = [p.derived(dt, any(kinds)) for p, kinds in pairs]
         synapses = [[(s.decay(dt), _value(out)) for s, out in its] for its in plan.ports]
-        flat = jax.tree.map(lambda x: x.reshape(-1) if x.ndim else x, (params, synapses))
+        flat = [
+            jax.tree.map(functools.partial(_one_or_each, p.in_size), both)
+            for p, both in zip(plan.populations, zip(params, synapses, strict=True), strict=True)
+        ]
         fed = [(f.projection.comm.conn, f.projection.comm.weight_mantissa) for f in plan.fed]
-        return (*flat, plan.drives, fed)
+        return ([params for params, _ in flat], [ports for _, ports in flat], plan.drives, fed)
 
     def _values(self) -> Any:
         """The arrays of the States: of the neurons, and the g of their synapses."""
@@ -237,6 +258,11 @@ class _Engine:
             for (synapse, _), g in zip(its, values, strict=True):
                 synapse.set_kernel_state(g)
         return jax.block_until_ready((rasters, states))[0]
+
+
+def _one_or_each(in_size: tuple[int, ...], x: Any) -> Any:
+    """A parameter that broadcasts to a population, as one number or one for each neuron."""
+    return x.reshape(()) if x.size == 1 else jnp.broadcast_to(x, in_size).reshape(-1)
 
 
 @functools.lru_cache(maxsize=32)

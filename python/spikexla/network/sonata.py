@@ -10,6 +10,7 @@ Source: the SONATA developer guide, "Spike file".
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections.abc import Mapping
@@ -36,16 +37,17 @@ def write_spikes(path: str | os.PathLike, populations: Mapping[str, tuple[Any, A
     """Writes `{population: (times in ms, node ids)}` to `path`, sorted by time, then by id.
 
     Both arrays have shape `(spikes,)`. The file appears complete or not at all. ValueError for
-    arrays that do not belong together, times that are not finite or ids that are negative.
+    arrays that do not belong together, times that are not finite or ids that are negative; OSError
+    where `path` cannot be written.
 
     >>> write_spikes("spikes.h5", {"E": ([0.1, 0.2], [3, 0])})            # doctest: +SKIP
     """
-    trains = {name: _sorted(name, *train) for name, train in populations.items()}
+    content = _content({name: _sorted(name, *train) for name, train in populations.items()})
     path = Path(path)
     handle, draft = tempfile.mkstemp(prefix=".spikes-", dir=path.parent)
-    os.close(handle)
     try:
-        _write(draft, trains)
+        with open(handle, "wb") as file:
+            file.write(content)
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(draft, 0o666 & ~mask)  # mkstemp's files are private
@@ -58,22 +60,27 @@ def write_spikes(path: str | os.PathLike, populations: Mapping[str, tuple[Any, A
 def read_spikes(path: str | os.PathLike) -> dict[str, SpikeTrain]:
     """Every population of a SONATA spike file, times in ms.
 
-    ValueError for a file without `/spikes` or with an unknown unit of time.
+    ValueError for a file that is no SONATA spike file, is damaged or counts time in an unknown
+    unit; OSError for one that cannot be opened.
 
     >>> read_spikes("spikes.h5")["E"].times_ms                            # doctest: +SKIP
     array([0.1, 0.2])
     """
     import h5py
 
-    with h5py.File(path, "r") as file:
-        if "spikes" not in file:
-            raise ValueError(f"{path} has no group /spikes; it is not a SONATA spike file.")
-        spikes: Any = file["spikes"]
-        return {name: _read(path, name, group) for name, group in spikes.items()}
+    with open(path, "rb") as opened:  # its errors say which file they are about
+        try:
+            with h5py.File(opened, "r") as file:
+                spikes: Any = file.get("spikes")
+                if not isinstance(spikes, h5py.Group):
+                    raise ValueError(f"{path} has no group /spikes; it is not a SONATA spike file.")
+                return {name: _read(path, name, group) for name, group in spikes.items()}
+        except (OSError, RuntimeError, KeyError) as error:
+            raise ValueError(f"{path} is not an HDF5 file, or a damaged one ({error}).") from error
 
 
 def _sorted(name: str, times: Any, ids: Any) -> SpikeTrain:
-    if not name or "/" in name:
+    if not isinstance(name, str) or name in ("", ".") or "/" in name or "\0" in name:
         raise ValueError(f"population {name!r} must be a name without '/', such as 'E'.")
     times, ids = np.asarray(times, np.float64), np.asarray(ids)
     if times.ndim != 1 or times.shape != ids.shape:
@@ -89,11 +96,13 @@ def _sorted(name: str, times: Any, ids: Any) -> SpikeTrain:
     return SpikeTrain(times[order], ids[order].astype(np.uint64))
 
 
-def _write(path: str, trains: dict[str, SpikeTrain]) -> None:
+def _content(trains: dict[str, SpikeTrain]) -> memoryview:
+    """The bytes of the file. HDF5 writes to memory: where a disk fills up under it, it crashes."""
     import h5py
 
     sorting = h5py.enum_dtype(SORTING, basetype="i1")
-    with h5py.File(path, "w") as file:
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
         file.attrs["magic"] = np.uint32(MAGIC)
         file.attrs["version"] = np.asarray(VERSION, np.uint32)
         spikes = file.create_group("spikes")
@@ -103,14 +112,31 @@ def _write(path: str, trains: dict[str, SpikeTrain]) -> None:
             times = group.create_dataset("timestamps", data=train.times_ms)
             times.attrs["units"] = "milliseconds"
             group.create_dataset("node_ids", data=train.node_ids)
+    return content.getbuffer()
 
 
 def _read(path: Any, name: str, group: Any) -> SpikeTrain:
-    times = group["timestamps"]
+    import h5py
+
+    what = f"{path}: population {name!r}"
+    parts = (
+        [group.get(part) for part in ("timestamps", "node_ids")] if hasattr(group, "get") else []
+    )
+    if not parts or not all(isinstance(part, h5py.Dataset) for part in parts):
+        raise ValueError(f"{what} lacks the data sets timestamps and node_ids.")
+    times, ids = parts
+    if times.ndim != 1 or times.shape != ids.shape:
+        raise ValueError(
+            f"{what} has timestamps of shape {times.shape} and node_ids of shape {ids.shape}; both "
+            "must be (spikes,), one of each for every spike."
+        )
+    if times.dtype.kind not in "fiu" or ids.dtype.kind not in "iu":
+        raise ValueError(
+            f"{what} has timestamps of type {times.dtype} and node_ids of type {ids.dtype}; they "
+            "must be numbers, and the ids integers."
+        )
     units = times.attrs.get("units", "milliseconds")
     units = units.decode() if isinstance(units, bytes) else str(units)
     if units not in _MS:
-        raise ValueError(
-            f"{path}: population {name!r} counts time in {units!r}; known are {', '.join(_MS)}."
-        )
-    return SpikeTrain(times[:].astype(np.float64) * _MS[units], group["node_ids"][:])
+        raise ValueError(f"{what} counts time in {units!r}; known are {', '.join(_MS)}.")
+    return SpikeTrain(times[:].astype(np.float64) * _MS[units], ids[:])

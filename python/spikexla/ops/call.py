@@ -7,7 +7,7 @@ on platforms without a kernel, and says what to do when it is differentiated.
 Public JAX names this file leans on, last checked with 0.10.2 and 0.12.0: `jax.ffi.ffi_call` with
 `vmap_method="expand_dims"`, `jax.custom_batching.custom_vmap`, `jax.lax.platform_dependent`,
 `jax.typeof(x).mat`, `jax.lax.pcast`; and for a primitive of its own `jax.extend.core.Primitive`,
-`jax.interpreters.mlir.lower_fun`, `jax.interpreters.batching.primitive_batchers`.
+`jax.core.ShapedArray`, `jax.interpreters.mlir.lower_fun`, `jax.interpreters.batching`.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def native_call(
     that knows no leading axes says `vmap_method="sequential"`.
     """
     args = same_mesh_axes(args)
+    _check_shardings(name, args)
     like = jax.typeof(args[0])
     shapes = tuple(like.update(shape=shape, dtype=jnp.dtype(dtype)) for shape, dtype in results)
 
@@ -170,6 +171,18 @@ def same_mesh_axes(args: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
     """
     axes = frozenset().union(*(jax.typeof(x).mat.varying for x in args))
     return tuple(_vary(x, axes) for x in args)
+
+
+def _check_shardings(name: str, args: Sequence[jax.Array]) -> None:
+    """A kernel works on whole arrays: it cannot say how a result is spread over a mesh."""
+    for x in args:
+        spec = jax.typeof(x).sharding.spec
+        if any(axis is not None for axis in spec):
+            raise TypeError(
+                f"{name}: an operand of shape {x.shape} is spread as {spec} over a mesh with "
+                "explicit axes, which the native kernels cannot follow. Call it inside "
+                "jax.shard_map or jax.sharding.auto_axes, or use backend='xla'."
+            )
 
 
 def _vary(x: jax.Array, axes: frozenset) -> jax.Array:

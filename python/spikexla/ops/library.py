@@ -39,6 +39,10 @@ def native():
             "sx.backend('xla') or SPIKEXLA_BACKEND=xla."
         ) from error
     check_ffi_version(tuple(_native.ffi_version), runtime_ffi_version())
+    try:
+        _native.simd_level()  # chooses the level, by SPIKEXLA_SIMD if it is set
+    except RuntimeError as error:
+        raise LibraryError(str(error)) from None
     return _native
 
 

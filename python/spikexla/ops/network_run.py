@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -70,11 +71,12 @@ def network_run(
     The native result is the same, bit for bit, for any number of threads, and whether the steps are
     made in one call or several. It has no gradient: train on the step-by-step path.
 
-    Errors: ValueError for a negative number of steps, TypeError for dtypes without a kernel and for
-    differentiation.
+    Errors: ValueError for a negative number of steps, for shapes and for places that do not exist;
+    TypeError for dtypes without a kernel and for differentiation.
     """
-    if steps < 0:
-        raise ValueError(f"network_run: steps={steps} is negative. Give 0 or more.")
+    if not isinstance(steps, int | np.integer) or steps < 0:
+        raise ValueError(f"network_run: steps={steps!r} must be a whole number of 0 or more.")
+    _check(populations, projections)
     dtype = jnp.asarray(populations[0].state[0]).dtype
     if uses_native(backend) and dtype not in (np.float32, np.float64):
         raise TypeError(
@@ -98,6 +100,41 @@ def network_run(
         vmap_method="sequential",
     )
     return _unflatten(populations, out)
+
+
+def _check(populations: Sequence[Population], projections: Sequence[Projection]) -> None:
+    """Checks sizes and places once; below, they are trusted."""
+    if not populations:
+        raise ValueError("network_run: there are no populations. Give one or more.")
+    for k, p in enumerate(populations):
+        own = [(x, (p.size,)) for x in (*p.state, *(port.g for port in p.ports))]
+        shared = [*p.params, p.drive, *(x for port in p.ports for x in (port.decay, port.value))]
+        own += [(x, (p.size,)) for x in shared if jnp.size(x) != 1]
+        bad = [jnp.shape(x) for x, shape in own if jnp.shape(x) != shape]
+        if bad or p.size < 1:
+            raise ValueError(
+                f"network_run: population {k} has {p.size} neurons and arrays of shapes {bad}. "
+                f"States and g are ({p.size},), all else that or one number; 1 or more neurons."
+            )
+    for k, q in enumerate(projections):
+        exists = 0 <= q.pre < len(populations) and 0 <= q.post < len(populations)
+        exists = exists and 0 <= q.low <= q.high <= populations[q.pre].size
+        if not exists or not 0 <= q.port < len(populations[q.post].ports):
+            raise ValueError(
+                f"network_run: projection {k} goes from [{q.low}, {q.high}) of population {q.pre} "
+                f"to port {q.port} of population {q.post}, which do not all exist."
+            )
+        n_pre, n_post = q.high - q.low, populations[q.post].size
+        if (q.conn.n_pre, q.conn.n_post) != (n_pre, n_post):
+            raise ValueError(
+                f"network_run: projection {k} connects {q.conn.n_pre} sources to {q.conn.n_post} "
+                f"targets, but there are {n_pre} and {n_post}."
+            )
+        if jnp.size(q.weights) != 1 and jnp.shape(q.weights) != q.conn.indices.shape:
+            raise ValueError(
+                f"network_run: projection {k} has weights of shape {jnp.shape(q.weights)}, which "
+                f"must be one number or {q.conn.indices.shape}, one a synapse."
+            )
 
 
 def _models() -> list[str]:
@@ -134,8 +171,7 @@ def _flatten(populations, projections, steps, record, dtype):
 
 def _rebuild(populations, projections, args):
     """The populations and projections with the arrays of `_flatten` put back."""
-    rest = list(args)
-    take = lambda n: [rest.pop(0) for _ in range(n)]  # noqa: E731
+    take = _taker(args)
     states = [p.kernel.State(*take(len(p.state))) for p in populations]
     gs = [take(len(p.ports)) for p in populations]
     params = [(p.kernel.Params(*take(len(p.params))), *take(1)) for p in populations]
@@ -158,11 +194,16 @@ def _rebuild(populations, projections, args):
 
 
 def _unflatten(populations, out):
-    out = list(out)
-    take = lambda n: [out.pop(0) for _ in range(n)]  # noqa: E731
+    take = _taker(out)
     states = [p.kernel.State(*take(len(p.state))) for p in populations]
     gs = [take(len(p.ports)) for p in populations]
-    return states, gs, out
+    return states, gs, take(len(populations))
+
+
+def _taker(arrays):
+    """A function that returns the next n of `arrays`."""
+    rest = iter(arrays)
+    return lambda n: list(itertools.islice(rest, n))
 
 
 def _reference(populations, projections, steps, record):

@@ -10,6 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..surrogate import Surrogate
+
+MOST_AXES = 16  # of lanes, those of vmap included: kMaxAxes of csrc/lanes.h
+
 
 @dataclass(frozen=True)
 class NeuronKernel:
@@ -43,6 +47,16 @@ def is_hard(reset: str) -> bool:
     return reset == "hard"
 
 
+def check_surrogate(surrogate: Any, native: bool) -> None:
+    """Refuses what is no spike function, or none that was compiled."""
+    if isinstance(surrogate, Surrogate) or (callable(surrogate) and not native):
+        return
+    raise TypeError(
+        f"surrogate={surrogate!r} is not one of spikexla.surrogate, such as ReluGrad(). A spike "
+        "function of one's own needs backend='xla'."
+    )
+
+
 def prepare(kernel: NeuronKernel, state, params, inputs, *, time: bool, native: bool):
     """Checks the operands of a neuron op once and gives them one rank and one dtype.
 
@@ -62,8 +76,14 @@ def prepare(kernel: NeuronKernel, state, params, inputs, *, time: bool, native: 
             f"{what}the native kernels take float32 and float64, but the state is {dtype}. Cast "
             "it, or use backend='xla' for this call."
         )
-    params = tuple(jnp.asarray(x, dtype) for x in kernel.Params(*params))
-    inputs = tuple(jnp.asarray(x, dtype) for x in kernel.Inputs(*inputs))
+    params, inputs = kernel.Params(*params), kernel.Inputs(*inputs)
+    for name, x in (params._asdict() | inputs._asdict()).items():
+        if jnp.iscomplexobj(x):
+            raise TypeError(
+                f"{what}{name} is complex, but the state is {dtype}. Give real numbers."
+            )
+    params = tuple(jnp.asarray(x, dtype) for x in params)
+    inputs = tuple(jnp.asarray(x, dtype) for x in inputs)
     if time and not any(x.ndim for x in inputs):
         raise ValueError(
             f"{what}no input has a time axis: shapes {[x.shape for x in inputs]}. At least one "
@@ -71,6 +91,11 @@ def prepare(kernel: NeuronKernel, state, params, inputs, *, time: bool, native: 
         )
     lanes = _lanes(kernel, state, params, inputs, time)
     rank = len(lanes)
+    if native and rank > MOST_AXES:
+        raise ValueError(
+            f"{what}lanes have {rank} axes, and the native kernels take {MOST_AXES}. Reshape some "
+            "into one, or use backend='xla' for this call."
+        )
     state = tuple(jnp.broadcast_to(x.astype(dtype), lanes) for x in state)
     params = tuple(_with_rank(x, rank) for x in params)
     inputs = tuple(_with_rank(x, rank + 1) for x in inputs)

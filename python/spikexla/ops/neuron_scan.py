@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import surrogate as surrogates
 from .call import explain_forward_mode, native_call, same_mesh_axes, uses_native
-from .neuron_kernel import NeuronKernel, is_hard, prepare
+from .neuron_kernel import NeuronKernel, check_surrogate, is_hard, prepare
 
 
 @explain_forward_mode("neuron_scan")
@@ -39,6 +39,7 @@ def neuron_scan(
     if checkpoint_every < 1:
         raise ValueError(f"checkpoint_every={checkpoint_every} must be at least 1.")
     native = uses_native(backend, kernel.target("forward"))
+    check_surrogate(surrogate, native)
     state, params, inputs, lanes = prepare(kernel, state, params, inputs, time=True, native=native)
     hard = is_hard(reset)
     if native:
@@ -159,8 +160,7 @@ def backward(kernel, hard, name, every, rank, saved, wanted, cotangents):
     d_state = tuple(_solid(d, lanes, dtype) for d in d_state)
     d_spikes = _solid(d_spikes, (steps, *lanes), dtype)
     if steps == 0:
-        zeros = lambda xs: tuple(jnp.zeros_like(x) for x in xs)  # noqa: E731
-        return d_state, zeros(params), zeros(inputs)
+        return d_state, *jax.tree.map(jnp.zeros_like, (params, inputs))
     d_inputs_shape = [(steps, *lanes) if w else (0,) * (rank + 1) for w in wanted[1:]]
     d_params_shape = [lanes if wanted[0] else (0,) * rank] * P
 

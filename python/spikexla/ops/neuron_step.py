@@ -8,7 +8,7 @@ import jax
 
 from .. import surrogate as surrogates
 from .call import explain_forward_mode, uses_native
-from .neuron_kernel import NeuronKernel, is_hard, prepare
+from .neuron_kernel import NeuronKernel, check_surrogate, is_hard, prepare
 from .neuron_scan import neuron_scan
 
 
@@ -32,6 +32,7 @@ def neuron_step(
     for forward-mode differentiation of the native path.
     """
     native = uses_native(backend, kernel.target("forward"))
+    check_surrogate(surrogate, native)
     state, params, inputs, _ = prepare(kernel, state, params, inputs, time=False, native=native)
     if not native:
         return kernel.step(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from .call import explain_forward_mode, native_call, uses_native
+from .call import explain_forward_mode, native_call, same_mesh_axes, uses_native
 
 
 @explain_forward_mode("reset")
@@ -25,7 +26,8 @@ def reset(
     or arrays that broadcast against the trailing axes. With `mask`, bool `(trials,)`, only those
     indices of every buffer's leading axis are set; the others keep what they hold.
 
-    Errors: ValueError if a value does not broadcast or the mask does not fit.
+    Errors: ValueError if a value does not broadcast or the mask does not fit, TypeError for a mask
+    that is not bool and for forward-mode differentiation of the native path.
 
     >>> import jax.numpy as jnp
     >>> [x.tolist() for x in reset([jnp.ones((2, 2)), jnp.ones(2)], [0.0, jnp.arange(2.0)])]
@@ -40,7 +42,12 @@ def reset(
     if mask is None:
         mask = jnp.ones((), bool)
     else:
-        mask = jnp.asarray(mask, bool)
+        mask = jnp.asarray(mask)
+        if mask.dtype != bool:
+            raise TypeError(
+                f"reset: mask has dtype {mask.dtype}, but is bool: which trials to set. For the "
+                "indices of trials, give jnp.zeros(trials, bool).at[indices].set(True)."
+            )
         bad = [b.shape for b in buffers if b.shape[:1] != mask.shape]
         if mask.ndim != 1 or bad:
             raise ValueError(
@@ -51,17 +58,8 @@ def reset(
         return []
     if not uses_native(backend):
         return list(_reference(*buffers, *values, mask))
-    return list(
-        native_call(
-            "spikexla.reset.v1",
-            (*buffers, *values, mask),
-            [(b.shape, b.dtype) for b in buffers],
-            reference=_reference,
-            attributes={},
-            in_place=len(buffers),
-            vmap_method="sequential",
-        )
-    )
+    operands = same_mesh_axes((*buffers, *values, mask))
+    return list(_native(tuple((x.shape, x.dtype) for x in operands[:-1]), *operands))
 
 
 def _trailing(k, value, buffer):
@@ -82,6 +80,33 @@ def _trailing(k, value, buffer):
     if value.shape != buffer.shape[buffer.ndim - value.ndim :]:
         value = jnp.broadcast_to(value, buffer.shape[buffer.ndim - value.ndim :])
     return value
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _native(shapes, *operands):
+    n = len(shapes) // 2
+    return native_call(
+        "spikexla.reset.v1",
+        operands,
+        shapes[:n],
+        reference=_reference,
+        attributes={},
+        in_place=n,
+        vmap_method="sequential",
+    )
+
+
+def _native_fwd(shapes, *operands):
+    return _native(shapes, *operands), operands[-1]
+
+
+def _native_bwd(shapes, mask, cotangents):
+    """The transpose of a selection, which is linear: any operands have the same."""
+    zeros = [jnp.zeros(shape, dtype) for shape, dtype in shapes]
+    return *jax.vjp(lambda *xs: _reference(*xs, mask), *zeros)[1](tuple(cotangents)), None
+
+
+_native.defvjp(_native_fwd, _native_bwd)
 
 
 def _reference(*args):

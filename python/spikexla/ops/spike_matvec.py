@@ -81,6 +81,11 @@ def spike_matvec(
 
 def _prepare(conn, weights, spikes, init, native) -> Operands:
     """Checks everything once; below, shapes and dtypes are trusted."""
+    if not (hasattr(conn, "indices") and hasattr(conn, "n_pre") and hasattr(conn, "n_post")):
+        raise TypeError(
+            f"spike_matvec: conn is a {type(conn).__name__}, not a connectivity. Make one with "
+            "spikexla.connect, for example from_dense(W) or from_scipy(W)."
+        )
     indptr, indices = getattr(conn, "indptr", None), conn.indices
     spikes = jnp.asarray(spikes)
     if spikes.dtype != np.bool_ and not jnp.issubdtype(spikes.dtype, jnp.floating):

@@ -107,6 +107,13 @@ class SynOut(Module, abc.ABC):
         """(I in mA, G in S or None): the current is `I - G V`."""
 
 
+def finite(value: Any, name: str, *, what: str) -> None:
+    """Checks a parameter, or the State of one: its unit `name`, and that it is a finite number."""
+    number = mantissa(getattr(value, "value", value), name, what=what)
+    if not has_tracer(number) and not np.all(np.isfinite(np.asarray(number))):
+        raise ValueError(f"{what} is {number} {name}; it must be a finite number")
+
+
 def unit_name(value: Any) -> str | None:
     """The coherent unit of a weight or conductance: 'S', 'mA', 'mV' or '1'; None for a number."""
     if not is_quantity(value):

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from ..units import is_quantity, mantissa
-from .base import SynOut
+from .base import SynOut, finite
 
 
 class COBA(SynOut):
     """Conductance-based output: the current `g (E - V)`, with the reversal potential `E` in mV.
 
     E: a number, array or quantity. Without units, g is in units of the leak where R is 1 ohm.
+
+    Errors: ValueError for NaN, TypeError for a unit of another dimension.
 
     >>> out = COBA(E=0.0)
     >>> out.bind_cond(2.0)
@@ -22,7 +24,7 @@ class COBA(SynOut):
     def __init__(self, E: Any = 0.0, name: str | None = None) -> None:
         super().__init__(name)
         self.E = E
-        mantissa(getattr(E, "value", E), "mV", what="COBA.E")
+        finite(E, "mV", what="COBA.E")
 
     @property
     def E_mantissa(self) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..units import is_quantity, mantissa
-from .base import SynOut, plain, unit_name
+from .base import SynOut, finite, plain, unit_name
 
 VOLT = 1000.0  # mV
 
@@ -28,7 +28,8 @@ class CUBA(SynOut):
             scale = 1.0 * scale  # a bare unit, such as brainunit.volt
         self.scale = scale
         self._in_siemens = False
-        mantissa(getattr(scale, "value", scale), "mV", what="CUBA.scale")
+        if scale is not None:
+            finite(scale, "mV", what="CUBA.scale")
 
     def expect_unit(self, name: str | None) -> None:
         """Says once which unit conductances will have: 'S', 'mA', 'mV', '1' or None."""

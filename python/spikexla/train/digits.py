@@ -49,7 +49,7 @@ class Report(NamedTuple):
     accuracy: float  # on the test images, 0 to 1
     epochs: int
     wall_s: float  # training and test, compilation included
-    step_ms: float  # median of the training steps
+    step_ms: float  # median of the training steps after the first, which compiles
     compile_s: float
     backend: str
 
@@ -153,7 +153,7 @@ def train(
         accuracy=accuracy,
         epochs=epochs,
         wall_s=time.perf_counter() - start,
-        step_ms=float(np.median(took)) * 1e3,
+        step_ms=float(np.median(took[1:] or took)) * 1e3,
         compile_s=took[0],
         backend=backend.current(),
     )

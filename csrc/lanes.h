@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "cpu/few.h"
+#include "few.h"
 
 namespace spikexla {
 
