@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any, NamedTuple
 
 import jax
@@ -31,10 +32,15 @@ def is_installed(column: str) -> bool:
     return importlib.util.find_spec(PACKAGES[column]) is not None
 
 
-def absent() -> str:
-    """Says which packages are not measured because they are not installed."""
+def measured() -> str:
+    """Says which packages are measured, in which version, and which are not installed."""
+    found = [f"{c} {metadata.version(PACKAGES[c])}" for c in PACKAGES if is_installed(c)]
     missing = [column for column in PACKAGES if not is_installed(column)]
-    return f"not installed, so not measured: {', '.join(missing)}" if missing else ""
+    return "; ".join(
+        f"{what}: {', '.join(which)}"
+        for what, which in (("beside", found), ("not installed, so not measured", missing))
+        if which
+    )
 
 
 def imports() -> dict[str, str]:

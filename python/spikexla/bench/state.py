@@ -49,7 +49,7 @@ DT, BATCH, COUNTED = 0.1, 32, 3
 def rows(sizes: Sequence[int], plan: Plan) -> Iterator[Row]:
     """Rows for each number of states, and those of the other questions."""
     for k, n in enumerate(sizes):
-        yield replace(_call(n, plan), note="" if k else peers.absent())
+        yield replace(_call(n, plan), note="" if k else peers.measured())
     with environ.context(dt=DT):
         yield _eager_loop(plan)
         yield _eager_grad(plan)
@@ -137,6 +137,8 @@ def _eager_step(kind: str, plan: Plan) -> Row:
 
         inputs.append(inputs[0] * brainunit.mA)
     given = {"array": inputs[:1], "float": inputs[1:2], "quantity": inputs[2:]}.get(kind, inputs)
+    for x in given:
+        neuron(x)  # compiles
     turn = itertools.cycle(given)
     step, kept = jax.jit(models.hand_step), [jnp.zeros(100, jnp.float32)]
 
