@@ -17,8 +17,12 @@ PYTHON = ["python", "tests", "examples", "bench", "noxfile.py"]
 
 # What depends on the versions of Python and jax; the rest was tested with the oldest.
 VERSIONED = [
-    f"tests/test_{name}.py"
-    for name in ("library", "neuron_kernels", "neuron_errors", "spike_matvec", "state", "transform")
+    str(path.relative_to(ROOT))
+    for name in (
+        *("library", "neuron_kernels", "neuron_errors", "spike_matvec", "state", "transform_*"),
+        *("optim", "checkpoint"),
+    )
+    for path in sorted((ROOT / "tests").glob(f"test_{name}.py"))
 ]
 
 
@@ -88,7 +92,7 @@ def cuda(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The whole test suite against the installed package."""
     install(session, ".[test]")
-    session.run("python", "-m", "pytest", "tests", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "auto", "tests", *session.posargs)
 
 
 @nox.session
@@ -107,14 +111,14 @@ def wheel(session: nox.Session) -> None:
     (built,) = (ROOT / "dist").glob("spikexla-*.whl")
     install(session, "-U", f"{built}[test]")
     session.run("python", "-c", "import spikexla as sx, jax; print(sx.__name__, jax.__version__)")
-    session.run("python", "-m", "pytest", *(session.posargs or VERSIONED))
+    session.run("python", "-m", "pytest", "-n", "auto", *(session.posargs or VERSIONED))
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
     """The benchmark suites at their smallest size: they run, their figures mean nothing."""
     install(session, ".[all]")
-    for suite in ("step", "scan", "grad", "reset", "matvec", "network"):
+    for suite in ("step", "scan", "grad", "reset", "matvec", "network", "state"):
         session.run("spikexla", "bench", suite, "--quick", *session.posargs)
 
 

@@ -1,4 +1,8 @@
 // The Python module: the list of handlers, the machine's choices, and the connectivity builders.
+#include <cstdlib>  // defines __GLIBC__
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -11,6 +15,19 @@
 
 namespace nb = nanobind;
 
+namespace {
+
+// Large arrays from the heap and not from the system, and nothing given back. False: no such switch.
+bool keep_memory() {
+#if defined(__GLIBC__)
+  return mallopt(M_MMAP_MAX, 0) && mallopt(M_TRIM_THRESHOLD, -1) && mallopt(M_TOP_PAD, 1 << 26);
+#else
+  return false;
+#endif
+}
+
+}  // namespace
+
 NB_MODULE(_native, m) {
   m.doc() = "Compiled kernels of spikexla.";
   m.attr("ffi_version") = nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR);
@@ -22,6 +39,7 @@ NB_MODULE(_native, m) {
   });
   m.def("set_thread_limit", &spikexla::abi::set_thread_limit, nb::arg("threads"));
   m.def("thread_limit", &spikexla::abi::thread_limit);
+  m.def("keep_memory", &keep_memory);
   add_builders(m);
   add_raster(m);
   m.def("kernels", [] {

@@ -5,7 +5,6 @@
 Needs scikit-learn (`pip install 'spikexla[all]'`). Reaches about 98 % in a few seconds.
 """
 
-import jax
 import numpy as np
 import optax
 import spikexla as sx
@@ -17,8 +16,7 @@ sx.random.seed(0)
 data = load()
 net = DigitsNet(hidden=128)
 params = net.states(sx.ParamState)
-optimiser = optax.adam(3e-3)
-memory = sx.LongTermState(optimiser.init(jax.tree.map(lambda state: state.value, params)))
+optimizer = sx.optim.Adam(lr=3e-3).register_trainable_weights(params)
 
 
 def loss(images, labels):
@@ -30,9 +28,7 @@ def loss(images, labels):
 def train_step(images, labels):
     """One step of Adam; the States are updated in place, compiled or not."""
     value, grads = sx.transform.value_and_grad(loss, params)(images, labels)
-    changes, memory.value = optimiser.update(grads, memory.value)
-    for name, change in changes.items():
-        params[name].value += change
+    optimizer.update(grads)
     return value
 
 

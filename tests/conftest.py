@@ -43,3 +43,14 @@ def dt():
     """A time step of 0.1 ms."""
     sx.environ.set(dt=0.1)
     return 0.1
+
+
+@pytest.fixture(params=["one pass", "public names only"])
+def tracing(request, monkeypatch):
+    """With and without the private hook of tracing: the results are the same."""
+    trace = sx.transform.trace
+    if request.param == "one pass":
+        assert trace.ONE_PASS
+    else:
+        monkeypatch.setattr(trace, "ONE_PASS", False)
+        monkeypatch.setattr(trace, "_trace_ctx", None)

@@ -9,14 +9,14 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from spikexla.bench import machine, report, sparse, timing
+from spikexla.bench import machine, peers, report, sparse, timing
 from spikexla.bench.report import NATIVE, Row
 from spikexla.bench.timing import Plan, Sample
 from spikexla.cli.bench import SUITES
 from spikexla.cli.main import main
 
 TINY = Plan(rounds=2, target=0.001, quick=True)
-SIZES = {"step": 100, "scan": 10, "grad": 4, "reset": 3, "matvec": 500, "network": 500}
+SIZES = {"step": 100, "scan": 10, "grad": 4, "reset": 3, "matvec": 500, "network": 500, "state": 2}
 
 
 def test_every_suite_has_a_tiny_size_here():
@@ -69,6 +69,22 @@ def test_a_ratio_is_against_the_fastest_competitor():
     assert (row.rival, row.ratio) == ("fast", 1.5)
     assert "2x MISSED" in report.table([row])
     assert "MISSED" not in report.table([dataclasses.replace(row, goal=1.4)])
+
+
+def test_an_extra_is_over_the_competitor_it_names():
+    row = Row("case", {NATIVE: _sample(5e-6), "jax": _sample(3e-6), "slow": _sample(9e-6)})
+    for extra, missed in ((3e-6, False), (1e-6, True)):
+        text = report.table([dataclasses.replace(row, extra=extra, against="jax")])
+        assert f"+{extra * 1e6:g} us" in text
+        assert ("MISSED" in text) is missed
+
+
+def test_peers_are_named_whether_installed_or_not(monkeypatch):
+    known = set(peers.PACKAGES)
+    monkeypatch.setattr(peers, "is_installed", lambda column: False)
+    assert known == set(peers.measured().partition(": ")[2].split(", "))
+    assert peers.imports() == peers.counters(1, 1) == peers.steps(1) == peers.networks(1, 0.1) == {}
+    assert peers.starts("init_all_states", 1, 1, 1) == {}
 
 
 def test_disagreement_names_what_differs_and_refuses_nothing_at_all():

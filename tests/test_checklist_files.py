@@ -83,7 +83,7 @@ def test_66_save_checkpoint_by_the_name_the_guide_uses(tmp_path):
     optimizer = adam(net.states(ParamState))
     sx.save_checkpoint(net, optimizer, 3, tmp_path / "latest")
     fresh = Net()
-    sx.load_checkpoint(fresh, adam(fresh.states(ParamState)), tmp_path / "latest")
+    sx.load_checkpoint(tmp_path / "latest", fresh, adam(fresh.states(ParamState)))
     np.testing.assert_array_equal(fresh.layer1.W.value, net.layer1.W.value)
 
 

@@ -61,7 +61,8 @@ def test_the_readme_has_its_two_commands_on_one_line_each():
     ]
     assert len(lines) == 2
     assert "spikexla simulate coba" in lines[0]
-    assert "pytest tests" in lines[1]
+    assert "-m pytest" in lines[1]
+    assert lines[1].endswith(" tests")
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.name)

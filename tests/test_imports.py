@@ -27,8 +27,9 @@ CORE = {
     "module",
     "lifecycle",
 }
-STATEFUL = CORE | {"transform", "dynamics", "nn", "checkpoint"}
-LAZY = ["brainunit", "saiunit", "optax", "h5py", "matplotlib", "rich", "sklearn", "scipy.stats"]
+STATEFUL = CORE | {"transform", "dynamics", "nn", "optim", "checkpoint"}
+LAZY = ["brainunit", "saiunit", "optax", "orbax", "tensorstore", "h5py", "matplotlib", "rich"]
+LAZY += ["sklearn", "scipy.stats"]
 
 
 def name_of(path):
@@ -86,7 +87,7 @@ def test_models_know_no_network(path):
     assert not tops(path) & UPPER
 
 
-@pytest.mark.parametrize("path", files_of("transform", *CORE), ids=ids)
+@pytest.mark.parametrize("path", files_of("transform", "optim", "checkpoint", *CORE), ids=ids)
 def test_the_state_core_knows_no_model(path):
     assert not tops(path) & (UPPER | MODELS | {"ops", "connect"})
 

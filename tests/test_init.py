@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 
 import jax
@@ -20,25 +21,45 @@ ALL = [
     init.XavierUniform(),
     init.KaimingNormal(),
     init.KaimingUniform(),
+    init.LecunNormal(),
+    init.LecunUniform(),
+    init.VarianceScaling(1.0, "fan_out", "truncated_normal"),
+    init.TruncatedNormal(),
+    init.LogNormal(),
+    init.Exponential(),
+    init.Gamma(2.0),
+    init.Beta(2.0, 3.0),
+    init.Weibull(2.0),
     init.Orthogonal(),
+    init.DeltaOrthogonal(),
     init.Identity(),
+    init.Scaled(init.Normal(), 2.0),
+    init.Clipped(init.Normal(), -1.0, 1.0),
+    init.Mixture([init.Normal(), init.Constant(3.0)], [0.5, 0.5]),
+    init.Conditional(lambda k: k % 2 == 0, init.Normal(), init.Constant(0.0)),
 ]
+
+
+def shape_for(recipe):
+    return (3, 4, 6) if isinstance(recipe, init.DeltaOrthogonal) else (6, 4)
 
 
 @pytest.mark.parametrize("recipe", ALL, ids=lambda r: type(r).__name__)
 def test_every_initialiser(recipe):
+    shape = shape_for(recipe)
     sx.random.seed(0)
-    a = recipe((6, 4))
+    a = recipe(shape)
     sx.random.seed(0)
-    b = recipe(shape=(6, 4))
+    b = recipe(shape=shape)
     np.testing.assert_array_equal(a, b)
-    assert (a.shape, a.dtype) == ((6, 4), jnp.float32)
-    assert recipe([6, 4], dtype=jnp.float16).dtype == jnp.float16
-    c, d = recipe((6, 4), key=jax.random.key(0)), recipe((6, 4), key=jax.random.key(0))
-    np.testing.assert_array_equal(c, d)
-    np.testing.assert_array_equal(
-        sx.transform.jit(lambda: recipe((6, 4), key=jax.random.key(0)))(), c
-    )
+    assert (a.shape, a.dtype) == (shape, jnp.float32)
+    assert recipe(list(shape), dtype=jnp.float16).dtype == jnp.float16
+    c, d = recipe(shape, key=jax.random.key(0)), recipe(shape, rng=sx.random.RandomState(0))
+    np.testing.assert_array_equal(c, recipe(shape, key=jax.random.key(0)))
+    key = sx.random.RandomState(0).split_key()
+    np.testing.assert_array_equal(d, recipe(shape, key=key))
+    compiled = sx.transform.jit(lambda key: recipe(shape, key=key))
+    np.testing.assert_array_equal(compiled(jax.random.key(0)), c)
     with pytest.raises(TypeError, match="needs one shape"):
         recipe()
     with pytest.raises(TypeError, match="needs one shape"):
@@ -54,14 +75,79 @@ def test_the_list_here_is_complete():
 def test_units(recipe):
     import brainunit as u
 
-    with_unit = (
-        type(recipe)(2.0, unit=u.mV)
-        if isinstance(recipe, init.Constant)
-        else type(recipe)(unit=u.mV)
-    )
-    assert with_unit((3, 3)).unit == u.mV
-    assert init.Constant(2.0 * u.mV)(3).unit == u.mV
-    assert init.Normal(-65.0 * u.mV, 1.0 * u.mV)(3).unit == u.mV
+    shape = shape_for(recipe)
+    made = dataclasses.replace(recipe, unit=u.mV)(shape, key=jax.random.key(1))
+    assert made.unit == u.mV
+    np.testing.assert_array_equal(made.mantissa, recipe(shape, key=jax.random.key(1)))
+
+
+def test_parameters_with_units():
+    import brainunit as u
+
+    low, high = -70.0 * u.mV, -60.0 * u.mV
+    normal = init.Normal(-65.0 * u.mV, 1.0 * u.mV)
+    for recipe in (
+        init.Constant(2.0 * u.mV),
+        normal,
+        init.Uniform(low, high),
+        init.TruncatedNormal(-65.0 * u.mV, 5.0 * u.mV, low, high),
+        init.LogNormal(2.0 * u.mV, 1.0 * u.mV),
+        init.Exponential(2.0 * u.mV),
+        init.Gamma(2.0, 2.0 * u.mV),
+        init.Beta(2.0, 2.0, low, high),
+        init.Weibull(2.0, 2.0 * u.mV),
+        init.Scaled(init.Normal(), 2.0 * u.mV),
+        init.Clipped(normal, low, -0.064 * u.volt),
+        init.Mixture([normal, init.Constant(-0.06 * u.volt)]),
+        init.Conditional(lambda k: k > 0, normal, init.Constant(0.0 * u.mV)),
+    ):
+        assert recipe(5).unit == u.mV
+    assert float(init.Clipped(normal, low, -0.064 * u.volt)(99).mantissa.max()) <= -64.0
+    same = init.Constant(2.0 * u.volt, unit=u.mV)(2)
+    np.testing.assert_allclose(same.mantissa, 2000.0)
+    with pytest.raises(TypeError, match="one of the distributions has a unit"):
+        init.Mixture([normal, init.Constant(0.0)])(3)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "mean", "std"),
+    [
+        (init.TruncatedNormal(1.0, 2.0), 1.0, 2.0 * 0.8796),
+        (init.LogNormal(3.0, 1.5), 3.0, 1.5),
+        (init.Exponential(2.0), 2.0, 2.0),
+        (init.Gamma(4.0, 0.5), 2.0, 1.0),
+        (init.Beta(2.0, 3.0, 1.0, 3.0), 1.8, 0.4),
+        (init.Weibull(2.0, 3.0), 3 * np.sqrt(np.pi) / 2, 3 * np.sqrt(1 - np.pi / 4)),
+        (init.Mixture([init.Constant(0.0), init.Constant(1.0)], [1.0, 3.0]), 0.75, np.sqrt(3) / 4),
+        (init.Scaled(init.Normal(1.0, 1.0), 3.0), 3.0, 3.0),
+        (init.Conditional(lambda k: k < 100, init.Constant(2.0), init.Constant(0.0)), 1.0, 1.0),
+    ],
+)
+def test_moments(recipe, mean, std):
+    drawn = np.asarray(recipe((200, 200)), np.float64)
+    assert abs(drawn.mean() - mean) < 5 * std / 200
+    assert abs(drawn.std() / std - 1) < 0.05
+
+
+def test_mixtures_and_conditions():
+    columns = init.Conditional(lambda k: k % 2 == 0, init.Constant(1.0), init.Constant(2.0))((2, 4))
+    np.testing.assert_array_equal(columns, [[1, 2, 1, 2]] * 2)
+    only = init.Mixture([init.Constant(1.0), init.Constant(2.0)], [0.0, 1.0])(50)
+    np.testing.assert_array_equal(only, 2.0)
+    for weights in ([1.0], [-1.0, 2.0], [0.0, 0.0]):
+        with pytest.raises(ValueError, match="a weight of 0 or more for each of its 2"):
+            init.Mixture([init.Normal(), init.Normal()], weights)
+
+
+def test_convolution_kernels():
+    kernel = np.array(init.DeltaOrthogonal(2.0)((3, 3, 2, 4)))
+    np.testing.assert_allclose(kernel[1, 1] @ kernel[1, 1].T, 4 * np.eye(2), atol=1e-5)
+    kernel[1, 1] = 0.0
+    assert not kernel.any()
+    drawn = init.KaimingNormal(in_axis=1, out_axis=0)((64, 32, 3, 3))
+    assert abs(float(jnp.var(drawn)) / (2 / (32 * 9)) - 1) < 0.05
+    with pytest.raises(ValueError, match="of 3 to 5 axes"):
+        init.DeltaOrthogonal()((4, 2))
 
 
 @pytest.mark.parametrize(
@@ -74,6 +160,12 @@ def test_units(recipe):
         (init.KaimingNormal(), 2 / 200),
         (init.KaimingUniform(), 2 / 200),
         (init.KaimingNormal(mode="fan_out"), 2 / 300),
+        (init.KaimingUniform(nonlinearity="leaky_relu", negative_slope=1.0), 1 / 200),
+        (init.KaimingNormal(scale=3.0), 3 / 200),
+        (init.LecunNormal(), 1 / 200),
+        (init.LecunUniform(2.0), 2 / 200),
+        (init.VarianceScaling(2.0, "fan_avg", "uniform"), 2 / 250),
+        (init.VarianceScaling(2.0, "fan_out", "truncated_normal"), 2 / 300),
     ],
 )
 def test_variances(recipe, variance):
@@ -94,6 +186,17 @@ def test_orthogonal_and_identity(shape):
     np.testing.assert_allclose(gram, 4 * np.eye(len(gram)), atol=1e-5)
     eye = init.Identity(3.0)(shape)
     np.testing.assert_array_equal(eye[(0,) * (len(shape) - 2)], 3 * np.eye(*shape[-2:]))
+
+
+def test_vectors_in_every_mode():
+    for mode in ("fan_in", "fan_out", "fan_avg"):
+        assert abs(np.var(init.VarianceScaling(1.0, mode)(5000)) * 5000 - 1) < 0.1
+    with pytest.raises(ValueError, match="mode must be one of fan_in"):
+        init.VarianceScaling(mode="in")
+    with pytest.raises(ValueError, match="distribution must be one of"):
+        init.VarianceScaling(distribution="cauchy")
+    with pytest.raises(ValueError, match="nonlinearity must be"):
+        init.KaimingNormal(nonlinearity="tanh")
 
 
 def test_bad_shapes():

@@ -37,7 +37,19 @@ def tagged():
         ((filters.PathContains(1),), 3),
         ((lambda path, state: state.value.ndim == 2,), 2),
     ],
-    ids=repr,
+    ids=[
+        "kind",
+        "tag",
+        "own_tag",
+        "ellipsis",
+        "all",
+        "none",
+        "list",
+        "both",
+        "path",
+        "index",
+        "function",
+    ],
 )
 def test_states_pass_a_filter(given, found):
     assert len(tagged().states(*given)) == found

@@ -54,13 +54,6 @@ class Rows {
     return rows;
   }
 
-  // The processor's own prefetcher stops at every page, which is every second piece.
-  SPIKEXLA_HD void prefetch(int64_t i, int64_t n) const {
-    for (int k = 0; k < N; ++k)
-      for (int64_t j = i; !repeats_[k] && j < i + n; j += 64 / int64_t(sizeof(T)))
-        __builtin_prefetch(at_[k] + j);
-  }
-
  private:
   SPIKEXLA_HD void seek(const Stream<T>* streams, int k, int64_t t) {
     at_[k] = streams[k].at + t * streams[k].time;
@@ -76,6 +69,14 @@ class Rows {
   const T* at_[N];
   bool repeats_[N];
 };
+
+// Fetches lanes [i, i + n) of step t ahead: the processor's own prefetcher stops at every page.
+template <class T>
+SPIKEXLA_HD void prefetch(const Stream<T>* streams, int count, int64_t t, int64_t i, int64_t n) {
+  for (int k = 0; k < count; ++k)
+    for (int64_t j = i; streams[k].lane * streams[k].time != 0 && j < i + n; j += 64 / sizeof(T))
+      __builtin_prefetch(streams[k].at + t * streams[k].time + j);
+}
 
 template <class T>
 inline bool all_uniform(const Stream<T>* streams, int n) {
@@ -169,7 +170,7 @@ void neuron_forward(const NeuronForward<T>& a) {
       if (a.every != 0 && t % a.every == 0)
         for (int k = 0; k < S; ++k)
           copy(a.checkpoints[k] + t / a.every * a.checkpoint_row + i, from.at[k], n);
-      if (a.past_cache) inputs.prefetch(i + kPiece, kPiece);
+      if (a.past_cache) prefetch(a.inputs, X, t, i + kPiece, kPiece);
       T* const spikes = a.spikes + t * a.row + i;
       advance_any<Model, T>(uniform, a.hard, n, from, state(i), params.from(i), inputs.from(i),
                             a.past_cache ? unread : spikes);
@@ -299,6 +300,7 @@ void neuron_backward(const NeuronBackward<T>& a) {
     }
     for (int64_t k = 0; k < n; ++k) {
       inputs.step_to(a.inputs, first + k);
+      if (first + k + 1 < a.steps) prefetch(a.inputs, X, first + k + 1, 0, a.lanes);
       advance_any<Model, T>(uniform, a.hard, a.lanes, as_const(row(k)), row(k + 1), params.from(),
                             inputs.from(), unwanted + (P + X) * B);
     }
@@ -309,6 +311,7 @@ void neuron_backward(const NeuronBackward<T>& a) {
       const int64_t t = first + k;
       inputs.step_to(a.inputs, t);
       d_spikes.step_to(&a.d_spikes, t);
+      if (t > 0) prefetch(&a.d_spikes, 1, t - 1, 0, a.lanes);
       Arrays<T, X> dx;
       for (int f = 0; f < X; ++f)
         dx.at[f] = a.d_inputs[f] ? a.d_inputs[f] + t * a.row : unwanted + (P + f) * B;

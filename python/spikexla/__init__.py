@@ -1,5 +1,6 @@
 """Spiking neural networks in JAX: explicit state in Python, fused C++ and CUDA kernels below."""
 
+from . import checkpoint as checkpoint
 from . import compat as compat
 from . import environ as environ
 from . import filters as filters
@@ -7,15 +8,19 @@ from . import init as init
 from . import network as network
 from . import nn as nn
 from . import ops as ops
+from . import optim as optim
 from . import random as random
 from . import surrogate as surrogate
 from . import transform as transform
 from . import units as units
 from .backend import backend as backend
+from .checkpoint import load_checkpoint as load_checkpoint
+from .checkpoint import save_checkpoint as save_checkpoint
 from .comm import EventFixedNumConn as EventFixedNumConn
 from .comm import EventFixedProb as EventFixedProb
 from .comm import Linear as Linear
 from .config import config as config
+from .memory import keep_memory as keep_memory
 from .network import COBANet as COBANet
 from .network import CUBANet as CUBANet
 from .network import simulate as simulate

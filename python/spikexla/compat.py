@@ -169,8 +169,8 @@ def install(*, force: bool = False) -> Installation:
     >>> with install():
     ...     import brainstate
     ...     import braintools.init as braintools_init
-    >>> brainstate.ParamState is ParamState, braintools_init.Normal
-    (True, <class 'spikexla.init.initializers.Normal'>)
+    >>> brainstate.ParamState is ParamState, braintools_init.Normal is sx.init.Normal
+    (True, True)
     """
     _installed.add(force)
     return Installation()

@@ -38,7 +38,7 @@ class _Storage(threading.local):
     """One thread's value of a key; a new thread starts from the value set for all."""
 
     def __init__(self, shared: list) -> None:
-        self.raw, self.tree, self.present = shared
+        self.raw, self.tree = shared
         self.frame: Any = None
 
 
@@ -50,7 +50,7 @@ class _Cell(State):
     def __init__(self, key: str) -> None:
         self.name, self.tag, self._site, self._held = f"environ.{key}", None, None, True
         self._rule = None
-        self._shared = [[], _ABSENT, False]
+        self._shared = [[], _ABSENT]
         self._storage = _Storage(self._shared)
 
     _raw = property(lambda s: s._storage.raw, lambda s, x: setattr(s._storage, "raw", x))
@@ -64,16 +64,16 @@ class _Cell(State):
 
     @property
     def present(self) -> bool:
-        return self._storage.present
-
-    def put(self, present: bool, value: Any) -> None:
-        self.value = value if present else None
-        if present is not self._storage.present:
-            self._storage.present = present
-            EPOCH.bump()
+        return self._tree != _ABSENT
 
     def share(self) -> None:
-        self._shared[:] = [self._raw, self._tree, self.present]
+        self._shared[:] = [self._raw, self._tree]
+
+
+class _Cells(dict[str, _Cell]):
+    """The cells by name; `size` is what a program relies on that looked at all of them."""
+
+    size = property(len)
 
 
 class _Local(threading.local):
@@ -85,7 +85,7 @@ class _Local(threading.local):
 
 _settings: dict[str, Hashable] = {}
 _local = _Local()
-_cells: dict[str, _Cell] = {}
+_cells = _Cells()
 _MISSING = object()
 _AS_DATA = object()  # among a context's settings: hides a setting of the same name behind data
 
@@ -103,13 +103,13 @@ def set(**values: Any) -> None:
         if _is_data(key, value):
             _settings.pop(key, None)
             cell = _cell(key)
-            cell.put(True, value)
+            cell.value = value
             cell.share()
         else:
             if key == PRECISION:
                 jax.config.update("jax_enable_x64", value == 64)
             if key in _cells:
-                _cells[key].put(False, None)
+                _cells[key].value = None
             _settings[key] = value
             EPOCH.bump()
 
@@ -182,6 +182,9 @@ def ditype() -> Any:
 
 def all() -> dict[str, Any]:
     """Every value that is set, seen from this thread."""
+    rely_on(_cells, "size")
+    for cell in _cells.values():
+        rely_on(cell, "present")
     data = {key: cell.value for key, cell in _cells.items() if cell.present}
     settings = {**_settings, **_local.settings}
     return {**data, **{k: v for k, v in settings.items() if v is not _AS_DATA}}
@@ -192,7 +195,7 @@ def pop(key: str, default: Any = _MISSING) -> Any:
     value = get(key, default) if key not in _settings else _settings[key]
     _settings.pop(key, None)
     if key in _cells:
-        _cells[key].put(False, None)
+        _cells[key].value = None
         _cells[key].share()
     EPOCH.bump()
     return value
@@ -224,8 +227,8 @@ class context(contextlib.ContextDecorator):
         for key, value in self._values.items():
             if _is_data(key, value):
                 cell = _cell(key)
-                stack.callback(cell.put, cell.present, cell.value)
-                cell.put(True, value)
+                stack.callback(setattr, cell, "value", cell.value)
+                cell.value = value
                 if key in _local.settings or key in _settings:
                     self._swap(stack, {**_local.settings, key: _AS_DATA})
             else:
@@ -260,6 +263,7 @@ def settings_key() -> frozenset:
 def _cell(key: str) -> _Cell:
     if key not in _cells:
         _cells[key] = _Cell(key)
+        EPOCH.bump()
     return _cells[key]
 
 

@@ -68,6 +68,8 @@ class Module(tree.Node):
     # -- attributes ---------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(getattr(type(self), name, None), property):
+            return object.__setattr__(self, name, value)  # it sets what it stands for
         old = self.__dict__.get(name)
         if isinstance(old, State) and old is not value:
             if type(value) is type(old) and not value._held:

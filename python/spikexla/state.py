@@ -114,7 +114,7 @@ class State:
         self._rule = self._rule_of(check) if check else None
         self._frame = frame = ACTIVE.frame
         if frame is not None:
-            frame.new.append(self)
+            frame.note_new(self)
         elif type(self._raw) not in leaf_types:
             self._refuse_tracers(value)
 
@@ -185,9 +185,10 @@ class State:
     def _refuse_tracers(self, value: Any) -> None:
         if has_tracer(value):
             raise TraceError(
-                f"{self.label} was given a traced value outside of any transform of spikexla: a "
-                "transform of jax itself (jax.jit, jax.grad, jax.vmap, jax.lax.scan...) cannot "
-                "carry States. Use the one of the same name in spikexla.transform."
+                f"{self.label} was given a traced value outside of any transform of spikexla: "
+                "transforms of jax itself (jax.jit, jax.grad, jax.vmap, jax.lax.scan...) cannot "
+                "carry States, use those of the same name in spikexla.transform; and a value kept "
+                "from a function traced earlier is no number, return it or keep it in a State."
             )
 
     def adopt(self, other: State) -> None:
@@ -241,7 +242,7 @@ class State:
         twin._raw, twin._tree = take_apart(self.value)
         twin._frame = frame = ACTIVE.frame
         if frame is not None:
-            frame.new.append(twin)
+            frame.note_new(twin)
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
 

@@ -6,37 +6,27 @@ faults of fresh arrays are a large part of what pure JAX takes, and the ratio fl
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from . import models
+from . import apart, models
 from .report import NATIVE, Row, disagreement
-from .timing import Plan, Sample, interleave
+from .timing import Plan, interleave
 
 SIZES = (512,)
 QUICK_SIZES = (32,)
 STEPS, BATCH = 100, 128
 NOISE = 1e-4  # relative: gradients are summed in different orders
-KEEP_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(2**32),
-    "MALLOC_TRIM_THRESHOLD_": str(2**34),
-    "MALLOC_TOP_PAD_": str(2**28),
-}
 
 
 def rows(sizes: Sequence[int], plan: Plan) -> Iterator[Row]:
     """Two rows for each size: default malloc, and malloc that keeps memory."""
     for n in sizes:
         yield _row(n, "", measure(n, plan), 4.0)
-        yield _row(n, ", malloc keeps memory", _measure_apart(n, plan), 2.0)
+        yield _row(n, f", {apart.NOTE}", apart.measure_apart("grad", n, plan), 2.0)
 
 
 def measure(n: int, plan: Plan) -> dict[str, Any]:
@@ -64,32 +54,6 @@ def measure(n: int, plan: Plan) -> dict[str, Any]:
 def _value_and_grad(scan, V):
     """The mean is the count of spikes too: below 2^24 a float32 holds it exactly."""
     return jax.value_and_grad(lambda current: scan(V, current)[1].mean())
-
-
-def _measure_apart(n: int, plan: Plan) -> dict[str, Any]:
-    """`measure` in a process of its own: malloc reads its settings when a process starts."""
-    environment = (
-        os.environ | KEEP_MEMORY | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    )
-    program = "import sys; from spikexla.bench.grad import child; child(sys.argv[1])"
-    request = json.dumps({"n": n, "plan": asdict(plan)})
-    done = subprocess.run(
-        [sys.executable, "-c", program, request],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"the process with another malloc failed:\n{done.stderr}")
-    found = json.loads(done.stdout.splitlines()[-1])
-    found["samples"] = {name: Sample(**s) for name, s in found["samples"].items()}
-    return found
-
-
-def child(request: str) -> None:
-    """The other side of `_measure_apart`: prints what it measured as one line of JSON."""
-    wish = json.loads(request)
-    found = measure(wish["n"], Plan(**wish["plan"]))
-    found["samples"] = {name: asdict(s) for name, s in found["samples"].items()}
-    print(json.dumps(found))
 
 
 def _row(n: int, malloc: str, found: dict[str, Any], goal: float) -> Row:

@@ -25,8 +25,9 @@ class Row:
 
     `moved` is the least number of bytes that one call must read and write, `counts` what each
     competitor counted (spikes, as a rule). The case is held to the ratio `goal`, to the fastest
-    competitor or the one named `against`, or to `limit` seconds. `floor` names a sample that is no
-    competitor: what the hardware allows. `error` says how the competitors' work differed.
+    competitor or the one named `against`, to `extra` seconds more than `against`, or to `limit`
+    seconds. `floor` names a sample that is no competitor: what the hardware allows. `error` says
+    how the competitors' work differed.
     """
 
     case: str
@@ -35,6 +36,7 @@ class Row:
     counts: Mapping[str, float] = field(default_factory=dict)
     goal: float | None = None
     limit: float | None = None
+    extra: float | None = None
     against: str | None = None
     floor: str | None = None
     error: str | None = None
@@ -76,6 +78,7 @@ class Row:
             "goal": self.goal,
             "goal_against": self.against or self.rival,
             "limit_s": self.limit,
+            "extra_s": self.extra,
             "floor": self.floor,
             "bytes_moved": self.moved,
             "bytes_per_s": speed and speed[0],
@@ -147,6 +150,9 @@ def _goal(row: Row) -> str:
     if row.limit is not None:
         missed = NATIVE in row.samples and row.samples[NATIVE].median > row.limit
         return f"{row.limit * 1e3:g} ms{' MISSED' if missed else ''}"
+    if row.extra is not None and row.against is not None:
+        missed = row.samples[NATIVE].median > row.samples[row.against].median + row.extra
+        return f"+{row.extra * 1e6:g} us{' MISSED' if missed else ''}"
     if row.goal is None:
         return "-"
     ratio = row.ratio_to(row.against or row.rival)

@@ -12,7 +12,7 @@ from typing import Any
 from .options import Parser, add_debug, current_backend, file_name, start_jax
 from .output import staged_folder
 
-SUITES = ("step", "scan", "grad", "reset", "matvec", "network")
+SUITES = ("step", "scan", "grad", "reset", "matvec", "network", "state")
 BUSY = 1.0  # load average from which figures are worth little: one core is taken
 
 
@@ -30,7 +30,11 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="small sizes, few and short timings")
     parser.add_argument(
-        "--sizes", type=_size, nargs="+", metavar="N", help="numbers of neurons, e.g. 1000 1e6"
+        "--sizes",
+        type=_size,
+        nargs="+",
+        metavar="N",
+        help="numbers of neurons (of states in `state`), e.g. 1e6",
     )
     add_debug(parser)
     parser.set_defaults(run=run)

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from .. import random
+from ..random.draw import as_shape
 from ..state import State
 
 
@@ -29,8 +29,8 @@ def param(
     >>> param(lambda shape: jnp.zeros(shape), 3, batch_size=2).shape
     (2, 3)
     """
-    shape = random._shape(sizes, ())
-    lead = random._shape(batch_size, ())
+    shape = as_shape(sizes, ())
+    lead = as_shape(batch_size, ())
     if value is None:
         if allow_none:
             return None

@@ -276,11 +276,8 @@ def _run(structure: _Structure, steps: int, record: bool, values: Any, constants
     states, gs = jax.tree.map(lambda x: x.reshape(-1), values)
     params, synapses, drives, fed = constants
     ports = [
-        tuple(
-            Port(g, decay, value, kind)
-            for g, (decay, value), kind in zip(g_all, pairs, kinds, strict=True)
-        )
-        for g_all, pairs, kinds in zip(gs, synapses, structure.kinds, strict=True)
+        tuple(Port(g, decay, value, kind) for g, (decay, value), kind in zip(*three, strict=True))
+        for three in zip(gs, synapses, structure.kinds, strict=True)
     ]
     populations = [
         Population(kernel, size, state, param, drive, hard, its)

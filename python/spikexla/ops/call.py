@@ -6,7 +6,8 @@ on platforms without a kernel, and says what to do when it is differentiated.
 
 Public JAX names this file leans on, last checked with 0.10.2 and 0.12.0: `jax.ffi.ffi_call` with
 `vmap_method="expand_dims"`, `jax.custom_batching.custom_vmap`, `jax.lax.platform_dependent`,
-`jax.typeof(x).mat`, `jax.lax.pcast`.
+`jax.typeof(x).mat`, `jax.lax.pcast`; and for a primitive of its own `jax.extend.core.Primitive`,
+`jax.core.ShapedArray`, `jax.interpreters.mlir.lower_fun`, `jax.interpreters.batching`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.custom_batching import custom_vmap
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
 
 from .. import backend as _backend
 from . import library
@@ -64,14 +68,42 @@ def native_call(
         )
         return tuple(call(*args, **attributes))
 
-    def fallback(*args):  # a result that depends on no argument still varies as the others do
-        return tuple(_vary(x, like.mat.varying) for x in reference(*args))
+    def traced_when_lowered(*args):
+        return tuple(_reference_p.bind(*args, reference=reference, shapes=shapes))
 
     def on_any_platform(*args):
         branches = dict.fromkeys(library.platforms(name), ffi)
-        return jax.lax.platform_dependent(*args, **branches, default=fallback)
+        return jax.lax.platform_dependent(*args, **branches, default=traced_when_lowered)
 
     return _not_differentiable(name, _batched(on_any_platform, in_place))(*args)
+
+
+# A reference is traced only where it is lowered, for a platform that lacks the kernel: to trace it
+# takes longer than all the rest of a call.
+_reference_p = Primitive("spikexla_reference")
+_reference_p.multiple_results = True
+
+
+@_reference_p.def_abstract_eval
+def _reference_shapes(*args, reference, shapes):
+    return shapes
+
+
+@functools.partial(mlir.register_lowering, _reference_p)
+def _lower_reference(ctx, *args, reference, shapes):
+    # Here an operand is one device's part already; the mesh axes in its type would be unbound.
+    plain = [ShapedArray(x.shape, x.dtype) for x in ctx.avals_in]
+    return mlir.lower_fun(reference, multiple_results=True)(ctx.replace(avals_in=plain), *args)
+
+
+def _batch_reference(args, axes, *, reference, shapes):
+    size = next(x.shape[k] for x, k in zip(args, axes, strict=True) if k is not None)
+    reference = jax.vmap(reference, axes, axis_size=size)
+    shapes = tuple(s.update(shape=(size, *s.shape)) for s in shapes)
+    return _reference_p.bind(*args, reference=reference, shapes=shapes), (0,) * len(shapes)
+
+
+batching.primitive_batchers[_reference_p] = _batch_reference
 
 
 def _batched(call: Callable, in_place: int) -> Callable:

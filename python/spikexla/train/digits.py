@@ -20,12 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from .. import backend, init, random, surrogate, transform
+from .. import backend, init, optim, random, surrogate, transform
 from ..module import Module
 from ..neuron.lif_step import LIF, Inputs, Params
 from ..neuron.lif_step import State as Membrane
 from ..ops.neuron_scan import neuron_scan
-from ..state import LongTermState, ParamState
+from ..state import ParamState
 
 STEPS = 16  # of 1 ms
 PIXELS, CLASSES, BRIGHTEST = 64, 10, 16.0
@@ -98,14 +98,12 @@ class DigitsNet(Module):
 
 
 class Trainer(Module):
-    """A network, an optimiser of optax and what the optimiser remembers."""
+    """A network and the optimiser of its parameters."""
 
-    def __init__(self, net: Module, optimiser: optax.GradientTransformation) -> None:
+    def __init__(self, net: Module, optimizer: optim.Optimizer) -> None:
         super().__init__()
-        self.net, self.optimiser = net, optimiser
-        self.params = net.states(ParamState)
-        values = jax.tree.map(lambda state: state.value, self.params)
-        self.memory = LongTermState(optimiser.init(values))
+        self.net, self.params = net, net.states(ParamState)
+        self.optimizer = optimizer.register_trainable_weights(self.params)
 
     def loss(self, images: jax.Array, labels: jax.Array) -> jax.Array:
         """The mean cross entropy."""
@@ -115,11 +113,7 @@ class Trainer(Module):
     def update(self, images: jax.Array, labels: jax.Array) -> jax.Array:
         """One step of training; returns the loss before it."""
         loss, grads = transform.value_and_grad(self.loss, self.params)(images, labels)
-        values = jax.tree.map(lambda state: state.value, self.params)
-        changes: Any  # a StateDict, as `grads` is
-        changes, self.memory.value = self.optimiser.update(grads, self.memory.value, values)
-        for state, change in zip(self.params.values(), changes.values(), strict=True):
-            state.value = state.value + change
+        self.optimizer.update(grads)
         return loss
 
 
@@ -143,8 +137,8 @@ def train(
     batch_size = min(batch_size, len(data.train_y))
     random.seed(seed)
     steps = epochs * (len(data.train_y) // batch_size)
-    rate = optax.cosine_decay_schedule(4e-3, steps)
-    trainer = Trainer(DigitsNet(), optax.adam(rate))
+    rate = optim.CosineAnnealingLR(4e-3, max(steps, 1)).schedule
+    trainer = Trainer(DigitsNet(), optim.Adam(rate))
     step = transform.jit(trainer)
     took: list[float] = []
     for epoch in range(epochs):

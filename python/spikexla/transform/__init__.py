@@ -1,19 +1,35 @@
 """Transforms of functions that read and write States: the names of jax, aware of States."""
 
 from ..state import TraceError as TraceError
+from .checkpointed import checkpointed_for_loop as checkpointed_for_loop
+from .checkpointed import checkpointed_scan as checkpointed_scan
 from .cond import BranchError as BranchError
 from .cond import cond as cond
+from .cond import ifelse as ifelse
 from .cond import switch as switch
-from .grad import UnusedStateWarning as UnusedStateWarning
+from .derivative import UnusedStateWarning as UnusedStateWarning
+from .error_if import jit_error_if as jit_error_if
+from .eval_shape import eval_shape as eval_shape
 from .grad import grad as grad
 from .grad import value_and_grad as value_and_grad
+from .grad import vector_grad as vector_grad
+from .jacobian import hessian as hessian
+from .jacobian import jacfwd as jacfwd
+from .jacobian import jacobian as jacobian
+from .jacobian import jacrev as jacrev
 from .jit import JittedFunction as JittedFunction
 from .jit import jit as jit
 from .loops import CarryError as CarryError
 from .loops import for_loop as for_loop
 from .loops import scan as scan
 from .loops import while_loop as while_loop
+from .make_jaxpr import make_jaxpr as make_jaxpr
+from .progress import ProgressBar as ProgressBar
 from .remat import checkpoint as checkpoint
+from .remat import remat as remat
+from .shard_map import shard_map as shard_map
 from .staged import clear_cache as clear_cache
+from .vjp import jvp as jvp
+from .vjp import vjp as vjp
 from .vmap import BatchAxisError as BatchAxisError
 from .vmap import vmap as vmap

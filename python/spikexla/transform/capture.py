@@ -18,12 +18,20 @@ import jax
 import numpy as np
 
 from ..module import Module
-from ..state import State
+from ..state import LongTermState, ParamState, ShortTermState, State
 
 _MOST = 2000  # things looked at before giving up
 _MOST_BYTES = 1 << 16  # of a numpy array, which counts by content
-_BY_VALUE = (bool, int, float, complex, str, bytes, type(None), type(...))
+_BY_VALUE = (bool, int, float, complex, str, bytes, type(None), type(...), jax.tree_util.PyTreeDef)
 _BY_IDENTITY = (State, jax.Array, type, types.ModuleType, types.BuiltinFunctionType, types.CodeType)
+_MADE_ONCE = (jax.Device, jax.sharding.Mesh, jax.sharding.PartitionSpec)  # equal ones are the same
+# The usual ones, looked up by their exact type: `isinstance` costs more than all the rest.
+_VALUES = frozenset(_BY_VALUE) - {complex}
+_IDENTITIES = frozenset(
+    (State, ParamState, ShortTermState, LongTermState, type, types.ModuleType, types.CodeType)
+)
+_COMPOUNDS = frozenset((tuple, list, dict, types.FunctionType, types.MethodType))
+_SEQUENCES = (tuple, list)
 _LIBRARIES = ("jax", "jaxlib", "numpy", "spikexla", "saiunit", "brainunit", "math", "functools")
 
 
@@ -56,39 +64,49 @@ class Capture:
         self.key = self._key(fun)
 
     def _key(self, x: Any) -> Hashable:
-        if isinstance(x, _BY_VALUE):
-            return type(x), x
-        if isinstance(x, Module):
-            self.modules.append(x)
-            return Same(x)
-        if isinstance(x, _BY_IDENTITY):
-            self.has_arrays |= isinstance(x, jax.Array)
+        kind = type(x)
+        if kind in _VALUES:
+            return kind, x or str(x)  # 0.0 and -0.0 are equal, but not the same
+        if kind in _IDENTITIES:
             return Same(x)
         if id(x) in self._seen:
             return "seen", self._seen[id(x)][0]
+        if kind not in _COMPOUNDS:
+            if isinstance(x, Module):
+                self.modules.append(x)
+                return Same(x)
+            if isinstance(x, jax.Array):
+                self.has_arrays = True
+                return Same(x)
+            if isinstance(x, _BY_VALUE):
+                return kind, x, repr(x)
+            if isinstance(x, _BY_IDENTITY):
+                return Same(x)
         self._seen[id(x)] = len(self._seen), x
         if len(self._seen) > _MOST:
             raise Unkeyable
         return self._compound(x)
 
     def _compound(self, x: Any) -> Hashable:
+        if isinstance(x, _SEQUENCES):
+            return type(x), *map(self._key, x)
         if isinstance(x, types.FunctionType):
             return self._function(x)
         if isinstance(x, types.MethodType):
             return self._key(x.__func__), self._key(x.__self__)
         if isinstance(x, functools.partial):
             return self._key(x.func), self._key(x.args), self._key(x.keywords)
-        if isinstance(x, list | tuple):
-            return type(x), tuple(map(self._key, x))
         if isinstance(x, dict):
             return type(x), tuple((self._key(k), self._key(v)) for k, v in x.items())
-        if isinstance(x, np.ndarray):
+        if isinstance(x, np.ndarray | np.generic):
             if x.nbytes > _MOST_BYTES or x.dtype.hasobject:
                 raise Unkeyable
             return x.shape, x.dtype, x.tobytes()
         leaves, tree = jax.tree.flatten(x)
         if not (len(leaves) == 1 and leaves[0] is x):
             return tree, tuple(map(self._key, leaves))
+        if isinstance(x, _MADE_ONCE):
+            return Same(x)
         if type(x).__hash__ not in (None, object.__hash__):
             return Same(x) if isinstance(x, jax.stages.Wrapped) else (type(x), x)
         if "__wrapped__" in getattr(x, "__dict__", ()):
@@ -104,10 +122,12 @@ class Capture:
             names: tuple[str, ...] = ()
         else:
             names = _global_names(fun.__code__)
-        cells = [_content(cell) for cell in fun.__closure__ or ()]
-        used = [fun.__globals__[name] for name in names if name in fun.__globals__]
-        parts = (fun.__defaults__, fun.__kwdefaults__, cells, used)
-        return (Same(fun.__code__), *map(self._key, parts))
+        named = fun.__globals__
+        return (
+            *(Same(fun.__code__), self._key(fun.__defaults__), self._key(fun.__kwdefaults__)),
+            tuple([self._key(_content(cell)) for cell in fun.__closure__ or ()]),
+            tuple([self._key(named[name]) for name in names if name in named]),
+        )
 
 
 def _content(cell: types.CellType) -> Any:

@@ -1,4 +1,4 @@
-"""`cond` and `switch`: branches that read and write States.
+"""`cond`, `switch` and `ifelse`: branches that read and write States.
 
 A State that any branch writes is a result of every branch: the others pass it through.
 """
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ..state import State
+from .error_if import jit_error_if
 from .staged import staged
 from .trace import HOLE, Traced, commit, read, split
 
@@ -45,10 +46,38 @@ def switch(index: Any, branches: Sequence[Callable], *operands: Any) -> Any:
     return staged(_switch, tuple(branches), (index, *operands))
 
 
+def ifelse(
+    conditions: Sequence[Any], branches: Sequence[Callable], *operands: Any, check_cond: bool = True
+) -> Any:
+    """Calls the one of `branches` whose condition is true.
+
+    check_cond: exactly one condition must be true, else an error as of `jit_error_if`.  Without it
+    the first true one counts, and the last branch where none is.
+
+    >>> rate = jnp.asarray(3.0)
+    >>> float(ifelse([rate > 5, rate <= 5], [lambda: 2.0, lambda: 1.0]))
+    1.0
+    """
+    branches = tuple(branches)
+    if not branches or len(conditions) != len(branches):
+        raise ValueError(
+            f"ifelse got {len(conditions)} conditions and {len(branches)} branches; "
+            "give one condition for each branch"
+        )
+    shapes = [jnp.shape(condition) for condition in conditions]
+    if any(shapes):
+        raise TypeError(f"the conditions of ifelse must be scalars, got shapes {shapes}")
+    true = jnp.stack([jnp.asarray(condition) != 0 for condition in conditions])
+    if check_cond:
+        message = "exactly one condition of ifelse must be true, got {conditions}"
+        jit_error_if(true.sum() != 1, message, conditions=true)
+    return switch(jnp.where(true.any(), true.argmax(), len(branches) - 1), branches, *operands)
+
+
 def _switch(branches: tuple[Callable, ...], index: Any, *operands: Any) -> Any:
     traces = [Traced(branch, operands) for branch in branches]
     for traced in traces:
-        traced.refuse_new("a branch")
+        traced.refuse_new("a branch, which may not run")
     states = {id(state): state for traced in traces for state in traced.states}
     written = {id(state): state for traced in traces for state in traced.written}
     raws = dict(zip(states, read(states.values()), strict=True))

@@ -7,124 +7,20 @@ States.  A call whose program is known costs a list of the states' arrays and a 
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from threading import get_ident
 from typing import Any
 
 import jax
 
-from .. import environ
-from ..backend import current as current_backend
-from ..module import Module
 from ..state import ACTIVE, EPOCH, LEAF, TRACE_LOCK, State, rely_on
 from . import trace
-from .capture import Same, modules_of
+from .program import Miss, Program, kind_of, settings_now
+from .static import StaticArguments, chosen_arguments
 from .trace import TRACING, Traced, commit, fill, is_dynamic, join, read, split
 
 _MOST_PROGRAMS = 256
-
-
-class _Miss(Exception):
-    """jax.jit met shapes that this program was not traced for."""
-
-
-class _Constant:
-    """A static argument: no data, equal by value."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __hash__(self) -> int:
-        return hash(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Constant) or type(other.value) is not type(self.value):
-            return False
-        return bool(other.value == self.value)
-
-
-def _settings() -> tuple:
-    return current_backend(), environ.settings_key()
-
-
-class Program:
-    """One way through a function: which states it reads and writes, and the compiled code.
-
-    Inputs of other shapes share it as long as the states are the same ones.
-    """
-
-    def __init__(self, fun: Callable, traced: Traced, settings: tuple, options: dict) -> None:
-        self.pending: Traced | None = None
-        self.settings = settings
-        self.written = traced.written
-        written = {id(state) for state in traced.written}
-        self.kept = [state for state in traced.states if id(state) not in written]
-        self.written_trees = traced.written_trees
-        self.trees_before = [state._tree for state in (*self.written, *self.kept)]
-        self.new, self.new_trees = traced.new, traced.new_trees
-        self.tree, self.static_key = traced.tree, _static_key(traced.statics)
-        self.plain = all(leaf is trace.HOLE for leaf in traced.statics)
-        self.out_tree, self.out_statics = traced.out_tree, traced.out_statics
-        self.plain_out = all(leaf is trace.HOLE for leaf in traced.out_statics)
-        self.relied = _conditions(fun, traced)  # (owner, attribute, value) of each
-        self.signatures: set = set()
-        self.epoch = -1
-        self.run = jax.jit(self._body, **options)
-
-    def _body(self, written: list, kept: list, *args: Any, **kwargs: Any) -> tuple:
-        """Runs only when jax.jit has no code for these shapes yet."""
-        traced, self.pending = self.pending, None
-        if traced is None:
-            raise _Miss
-        raws = dict(zip(map(id, (*self.written, *self.kept)), (*written, *kept), strict=True))
-        leaves = jax.tree.leaves((args, kwargs))
-        out, written, new = traced.call(leaves, [raws[id(state)] for state in traced.states])
-        return (traced.result(out) if self.plain_out else out), written, new
-
-    def same_as(self, traced: Traced) -> bool:
-        """Whether a trace with other shapes may share this program."""
-        states = {id(s) for s in traced.states} == {id(s) for s in (*self.written, *self.kept)}
-        return (
-            states
-            and [*map(id, traced.written)] == [*map(id, self.written)]
-            and not traced.new
-            and not self.new
-            and traced.written_trees == self.written_trees
-            and _static_key(traced.statics) == self.static_key
-            and self.plain_out
-            and all(leaf is trace.HOLE for leaf in traced.out_statics)
-        )
-
-    def data_of(self, args: tuple, kwargs: dict) -> tuple | None:
-        """The data among arguments that have the structure and settings of this program."""
-        data, statics, tree = split((args, kwargs))
-        same = tree == self.tree and _static_key(statics) == self.static_key
-        return tuple(data) if same else None
-
-    def valid(self, settings: tuple) -> bool:
-        """Whether everything outside of the arguments is as it was when this was traced."""
-        return (
-            settings == self.settings
-            and all(getattr(owner, name) == value for owner, name, value in self.relied)
-            and all(
-                state._tree is tree or state._tree == tree
-                for state, tree in zip((*self.written, *self.kept), self.trees_before, strict=True)
-            )
-        )
-
-
-def _conditions(fun: Callable, traced: Traced) -> list[tuple[Any, str, Any]]:
-    """What the trace relied on: settings of the modules within its reach, presence of data."""
-    owners = dict(traced.relied)
-    reached = [owner for owner in owners.values() if isinstance(owner, Module)]
-    reached += [leaf for leaf in traced.statics if isinstance(leaf, Module)]
-    for module in (*reached, *modules_of(fun)):
-        for node in module.nodes().values():
-            owners[id(node), "_version"] = node
-    return [(owner, name, getattr(owner, name)) for (_, name), owner in owners.items()]
 
 
 class JittedFunction:
@@ -136,16 +32,23 @@ class JittedFunction:
         *,
         static_argnums: int | Sequence[int] = (),
         static_argnames: str | Iterable[str] = (),
+        donate_argnums: int | Sequence[int] | None = (),
+        donate_argnames: str | Iterable[str] | None = (),
         donate_states: bool = False,
         **options: Any,
     ) -> None:
         functools.update_wrapper(self, fun, updated=())
         self.fun = fun
         self.donate_states = donate_states
-        self._static = _static_arguments(fun, static_argnums, static_argnames)
-        self._options = dict(options)
-        if donate_states:
-            self._options["donate_argnums"] = (0,)
+        self._static = StaticArguments(fun, static_argnums, static_argnames)
+        for name in ("in_shardings", "out_shardings"):
+            if options.pop(name, None) is not None:
+                raise TypeError(
+                    f"jit takes no {name}, for it adds States to what goes in and out; place the "
+                    "arrays with jax.device_put, or constrain them inside the function"
+                )
+        chosen = chosen_arguments(fun, donate_argnums, donate_argnames, "donate_argnames")
+        self._donated, self._options = (donate_states, *chosen), options
         self._programs: dict[Any, list[Program]] = {}
         self._last: Program | None = None
 
@@ -161,24 +64,14 @@ class JittedFunction:
         program = self._last
         if program is None:
             return self._dispatch(args, kwargs)
-        if not program.plain:
-            return self._call_with_settings(program, args, kwargs)
-        return self._call(program, args, kwargs, args, kwargs)
-
-    def _call_with_settings(self, program: Program, args: tuple, kwargs: dict) -> Any:
-        data = program.data_of(*self._mark_static(args, kwargs))
-        if data is None:
+        valid = program.seen == (EPOCH.value, get_ident()) or program.validate()
+        if not valid or TRACING.depth or not trace.at_top_level():
             return self._dispatch(args, kwargs)
-        return self._call(program, data, {}, args, kwargs)
-
-    def _call(self, program: Program, data: tuple, named: dict, args: tuple, kwargs: dict) -> Any:
-        """The fast way, for a program that fitted last time; `args` and `kwargs` if it does not."""
-        if (
-            (program.epoch != EPOCH.value and not self._revalidated(program))
-            or TRACING.depth
-            or not trace.at_top_level()
-        ):
-            return self._dispatch(args, kwargs)
+        data, named = args, kwargs
+        if program.kind is not None:
+            data, named = program.data_of(*self._static.mark(args, kwargs)), {}
+            if data is None:
+                return self._dispatch(args, kwargs)
         if self.donate_states:
             _own(program.written)
         written = [state._raw for state in program.written]
@@ -187,8 +80,8 @@ class JittedFunction:
             return self._dispatch(args, kwargs)
         try:
             out, written, new = program.run(written, kept, *data, **named)
-        except _Miss:
-            return self._dispatch(args, kwargs)
+        except Miss as miss:
+            return self._dispatch(args, kwargs, miss.traced)
         except TypeError:
             if all(map(is_dynamic, jax.tree.leaves((data, named)))):
                 raise
@@ -199,82 +92,69 @@ class JittedFunction:
             fill(program.new, new, program.new_trees)
         return out if program.plain_out else join(program.out_tree, program.out_statics, out)
 
-    def _revalidated(self, program: Program) -> bool:
-        epoch = EPOCH.value
-        if program.valid(_settings()):
-            program.epoch = epoch
-            return True
-        return False
+    # -- the slow way: the first call, several programs, calls inside a trace ------------------
 
-    # -- the slow way: the first call, other shapes, static arguments, calls inside a trace ----
-
-    def _dispatch(self, args: tuple, kwargs: dict) -> Any:
+    def _dispatch(self, args: tuple, kwargs: dict, traced: Traced | None = None) -> Any:
         if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
             return self.fun(*args, **kwargs)
-        args, kwargs = self._mark_static(args, kwargs)
+        args, kwargs = self._static.mark(args, kwargs)
         data, statics, tree = split((args, kwargs))
-        settings = _settings()
-        key = (settings, tree, _static_key(statics), tuple(map(jax.typeof, data)))
+        settings, kind = settings_now(), kind_of(statics, tree)
+        given = (args, kwargs) if kind is None else (tuple(data), {})
         with TRACE_LOCK:
-            for program in self._programs.get(key, ()):
-                if program.valid(settings) and _avals(program) in program.signatures:
+            if traced is None:
+                for program in self._candidates((settings, kind), given):
                     try:
-                        return self._run(program, args, kwargs, data)
-                    except _Miss:
-                        continue
-            traced = Traced(self._unmarked, args, kwargs)
-            program = self._program_for(key, traced, settings)
+                        return self._run(program, given)
+                    except Miss as miss:
+                        traced = miss.traced
+            if traced is None:
+                traced = Traced(self._static.call, args, kwargs)
+            program = self._program_for((settings, kind), traced)
             program.pending = traced
             try:
-                return self._run(program, args, kwargs, data)
+                return self._run(program, given)
             finally:
                 program.pending = None
 
-    def _unmarked(self, *args: Any, **kwargs: Any) -> Any:
-        args = tuple(a.value if isinstance(a, _Constant) else a for a in args)
-        kwargs = {k: a.value if isinstance(a, _Constant) else a for k, a in kwargs.items()}
-        return self.fun(*args, **kwargs)
+    def _candidates(self, key: Any, given: tuple[tuple, dict]) -> list[Program]:
+        """The programs that may be meant: the only one, or the one that knows these shapes."""
+        group = [p for p in self._programs.get(key, ()) if p.valid(p.settings)]
+        return group if len(group) == 1 else [p for p in group if p.knows(*given)]
 
-    def _program_for(self, key: Any, traced: Traced, settings: tuple) -> Program:
+    def _program_for(self, key: tuple[tuple, Any], traced: Traced) -> Program:
         """A program that the trace may share, or a new one."""
-        alive = [p for group in self._programs.values() for p in group if p.valid(settings)]
-        program = next((p for p in alive if p.same_as(traced)), None)
+        group = [p for p in self._programs.pop(key, ()) if p.may_return()]
+        program = next((p for p in group if p.valid(p.settings) and p.take(traced)), None)
         if program is None:
-            program = Program(self.fun, traced, settings, self._options)
-        else:
-            known = {(id(owner), name) for owner, name, _ in program.relied}
-            fresh = _conditions(self.fun, traced)
-            program.relied += [c for c in fresh if (id(c[0]), c[1]) not in known]
+            program = Program(self._static, traced, key[0], self._donated, self._options)
+            group.append(program)
         if len(self._programs) >= _MOST_PROGRAMS:
             del self._programs[next(iter(self._programs))]
-        group = self._programs.setdefault(key, [])
-        group[:] = [p for p in group if p is not program and _may_return(p)] + [program]
-        program.signatures.add(_avals(program))
+        self._programs[key] = group[-_MOST_PROGRAMS:]
         return program
 
-    def _run(self, program: Program, args: tuple, kwargs: dict, data: list) -> Any:
-        if not program.plain:
-            args, kwargs = tuple(data), {}
+    def _run(self, program: Program, given: tuple[tuple, dict]) -> Any:
+        args, kwargs = given
         top = ACTIVE.frame is None
         if self.donate_states and top:
             _own(program.written)
         out, written, new = program.run(read(program.written), read(program.kept), *args, **kwargs)
         commit(program.written, written, program.written_trees)
         fill(program.new, new, program.new_trees)
-        if not top:
-            for owner, name, _ in program.relied:
-                rely_on(owner, name)
+        if top:
+            self._remember(program)
         else:
-            self._last = program
-            program.epoch = EPOCH.value if program.valid(program.settings) else -1
+            for owner, name in program.relied:
+                rely_on(owner, name)
         return out if program.plain_out else join(program.out_tree, program.out_statics, out)
 
-    def _mark_static(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        positions, names = self._static
-        if not positions and not names:
-            return args, kwargs
-        args = tuple(_constant(a) if k in positions else a for k, a in enumerate(args))
-        return args, {k: _constant(a) if k in names else a for k, a in kwargs.items()}
+    def _remember(self, program: Program) -> None:
+        """Keeps the program at hand, unless the next call could mean another one like it."""
+        group = self._programs.get((program.settings, program.kind), ())
+        alone = not any(p.valid(p.settings) for p in group if p is not program)
+        fast = alone and program.steady and program.validate()
+        self._last = program if fast else None
 
 
 def jit(fun: Callable | None = None, **options: Any) -> Any:
@@ -283,7 +163,8 @@ def jit(fun: Callable | None = None, **options: Any) -> Any:
     static_argnums, static_argnames: arguments that are constants of the program.  Arguments that
     are no data (modules, states, strings, functions) are constants by themselves.
     donate_states: the memory of a written State is reused for its new value; an array that
-    somebody else still holds is copied first.
+    somebody else still holds is copied first.  donate_argnums, donate_argnames: arguments that are
+    given away in the same sense, without that care.
     Further options go to `jax.jit`.
 
     >>> step = jit(lambda x: net(x))
@@ -295,53 +176,6 @@ def jit(fun: Callable | None = None, **options: Any) -> Any:
     if not callable(fun):
         raise TypeError(f"jit compiles a function, got {fun!r}")
     return JittedFunction(fun, **options)
-
-
-def _static_arguments(fun: Callable, nums: Any, names: Any) -> tuple[frozenset, frozenset]:
-    """Static arguments by position and by name, whichever way they were given."""
-    nums = (nums,) if isinstance(nums, int) else tuple(nums)
-    names = (names,) if isinstance(names, str) else tuple(names)
-    if not nums and not names:
-        return frozenset(), frozenset()
-    parameters = list(inspect.signature(fun).parameters)
-    for name in names:
-        if name not in parameters:
-            raise ValueError(
-                f"static_argnames has {name!r}, but {getattr(fun, '__name__', fun)} "
-                f"takes {', '.join(parameters)}"
-            )
-    nums = tuple(n % len(parameters) if n < 0 else n for n in nums)
-    by_name = {parameters[n] for n in nums if n < len(parameters)} | {*names}
-    return frozenset({*nums, *map(parameters.index, names)}), frozenset(by_name)
-
-
-def _constant(value: Any) -> _Constant:
-    try:
-        hash(value)
-    except TypeError:
-        raise ValueError(
-            f"static argument {value!r} is not hashable; pass a tuple instead of a list, "
-            "or make it a dynamic argument"
-        ) from None
-    return _Constant(value)
-
-
-def _static_key(statics: list) -> tuple:
-    return tuple(s if isinstance(s, _Constant | str) else Same(s) for s in statics)
-
-
-def _avals(program: Program) -> tuple:
-    raws = (read(program.written), read(program.kept))
-    return tuple(map(jax.typeof, jax.tree.leaves(raws)))
-
-
-def _may_return(program: Program) -> bool:
-    """Whether a program that is not valid now may become so: settings of modules never go back."""
-    return all(
-        getattr(owner, name) == value
-        for owner, name, value in program.relied
-        if isinstance(owner, Module)
-    )
 
 
 def _own(states: list[State]) -> None:

@@ -5,6 +5,7 @@ The states that the body writes join the carry; those it only reads are constant
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ..state import LEAF, TraceError
+from .progress import ProgressBar, bar_of, showing, watch
 from .staged import staged
 from .trace import HOLE, Traced, commit, join, read, split
 
@@ -24,21 +26,23 @@ def scan(
     f: Callable[[Any, Any], tuple[Any, Any]],
     init: Any,
     xs: Any = None,
-    *,
     length: int | None = None,
     reverse: bool = False,
-    unroll: int = 1,
+    unroll: int | bool = 1,
+    pbar: ProgressBar | int | None = None,
 ) -> tuple[Any, Any]:
     """`jax.lax.scan` for a body that may read and write States: returns (carry, stacked ys).
 
     `f(carry, x) -> (carry, y)` runs once for each slice of `xs` along the leading axis.  States
     keep shape and dtype from one iteration to the next, else CarryError names the State.
+    pbar: a `ProgressBar`, or the number of steps between its updates.
 
     >>> total, sums = scan(lambda c, x: (c + x, c + x), 0.0, jnp.arange(4.0))
     >>> sums
     Array([0., 1., 3., 6.], dtype=float32)
     """
-    return staged(_scan, (f, length, reverse, unroll), (init, xs))
+    bar = bar_of(pbar)
+    return showing(bar, staged, _scan, (f, length, reverse, unroll, bar), (init, xs))
 
 
 def for_loop(
@@ -46,16 +50,19 @@ def for_loop(
     *xs: Any,
     length: int | None = None,
     reverse: bool = False,
-    unroll: int = 1,
+    unroll: int | bool = 1,
+    pbar: ProgressBar | int | None = None,
 ) -> Any:
     """Calls `f(x)` for each slice of `xs` along the leading axis and stacks the results.
 
     With `length` and no `xs`, `f()` is called that many times.
+    pbar: a `ProgressBar`, or the number of steps between its updates.
 
     >>> for_loop(lambda i: net(inputs[i]), jnp.arange(1000)).shape      # doctest: +SKIP
     (1000, 100)
     """
-    return staged(_for_loop, (f, length, reverse, unroll), xs)
+    bar = bar_of(pbar)
+    return showing(bar, staged, _for_loop, (f, length, reverse, unroll, bar), xs)
 
 
 def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init: Any) -> Any:
@@ -63,18 +70,29 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
     return staged(_while_loop, (cond_fun, body_fun), (init,))
 
 
-def _for_loop(subject: tuple, *xs: Any) -> Any:
-    f, *options = subject
+def over_arguments(f: Callable) -> Callable:
+    """`f(*x)` as the body of a scan that carries nothing."""
 
     def body(carry: None, x: tuple) -> tuple[None, Any]:
         return carry, f(*x)
 
-    return _scan((body, *options), None, xs)[1]
+    return body
 
 
-def _scan(subject: tuple, init: Any, xs: Any) -> tuple[Any, Any]:
-    f, length, reverse, unroll = subject
-    length = _length(xs, length)
+def loop_over(
+    f: Callable,
+    init: Any,
+    xs: Any,
+    length: int | None,
+    run: Callable,
+    *,
+    bar: tuple | None = None,
+    reverse: bool = False,
+) -> tuple[Any, Any]:
+    """The scan `run(body, carry, leaves of xs, length)` of a body that may use States."""
+    length = length_of(xs, length)
+    if bar is not None:
+        f, xs = watch(f, xs, length, reverse, bar)
     x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a)[1:], jnp.result_type(a)), xs)
     loop = _Loop(f, init, x)
 
@@ -83,10 +101,22 @@ def _scan(subject: tuple, init: Any, xs: Any) -> tuple[Any, Any]:
         out, written, _ = loop.traced.call([*leaves, *x], loop.raws(written))
         return (out[: len(leaves)], written), out[len(leaves) :]
 
-    leaves = jax.tree.leaves(xs)
-    (carry, written), ys = jax.lax.scan(body, loop.start, leaves, length, reverse, unroll)
+    (carry, written), ys = run(
+        body, loop.start, list(map(jnp.asarray, jax.tree.leaves(xs))), length
+    )
     loop.commit(written)
     return loop.traced.result([*carry, *ys])
+
+
+def _for_loop(subject: tuple, *xs: Any) -> Any:
+    f, *options = subject
+    return _scan((over_arguments(f), *options), None, xs)[1]
+
+
+def _scan(subject: tuple, init: Any, xs: Any) -> tuple[Any, Any]:
+    f, length, reverse, unroll, bar = subject
+    run = functools.partial(jax.lax.scan, reverse=reverse, unroll=unroll)
+    return loop_over(f, init, xs, length, run, bar=bar, reverse=reverse)
 
 
 def _while_loop(subject: tuple, init: Any) -> Any:
@@ -131,7 +161,7 @@ class _Loop:
         while True:
             self.initial = join(tree, statics, leaves)
             traced = Traced(f, (self.initial, x), view=lambda s: cast.get(id(s), s._raw))
-            traced.refuse_new(f"the body of a loop, {getattr(f, '__name__', f)}")
+            traced.refuse_new("the body of a loop, which is traced once and runs many times")
             raws = dict(zip(map(id, traced.states), read(traced.states), strict=True)) | cast
             _check_structure(traced, tree, statics)
             before = leaves, {id(s): raws[id(s)] for s in traced.written}
@@ -215,7 +245,8 @@ def _check_structure(traced: Traced, tree: Any, statics: list) -> None:
             )
 
 
-def _length(xs: Any, length: int | None) -> int:
+def length_of(xs: Any, length: int | None) -> int:
+    """How often a loop runs over these inputs."""
     lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(xs)}
     if () in lengths:
         raise ValueError("a loop goes over the leading axis of its inputs, got a scalar input")

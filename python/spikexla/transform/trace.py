@@ -14,9 +14,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.core import eval_jaxpr
+from jax.core import Tracer, eval_jaxpr
 
-from ..state import ACTIVE, EPOCH, LOST, TRACE_LOCK, State, TraceError, has_tracer
+from ..state import ACTIVE, EPOCH, LOST, TRACE_LOCK, State, TraceError
 
 # The one private hook: `trace.new_arg` adds an input to a jaxpr while it is being traced, so the
 # states of a function are found in the same run that traces it.  Names last checked with jax 0.10.2
@@ -62,6 +62,17 @@ def _hook_works() -> bool:
 ONE_PASS = _hook_works()
 
 
+def _ended(tracers: list[Any]) -> bool:
+    """Whether a tracer belongs to no trace that is going on; False where jax does not tell."""
+    going_on, trace = [], current_trace()
+    while trace is not None:
+        going_on.append(trace)
+        if trace is _TOP_LEVEL:
+            return any(all(x._trace is not t for t in going_on) for x in tracers)
+        trace = getattr(trace, "parent_trace", None)
+    return False
+
+
 class Frame:
     """One trace in progress; `lift` gives the raw value with which it sees a State."""
 
@@ -86,14 +97,30 @@ class Frame:
 
     def note_write(self, state: State, raw: Any) -> None:
         """Registers a write, which must come from this trace and not from one inside it."""
+        self._refuse_foreign(state, raw, "written")
+        self.written[id(state)] = state
+
+    def note_new(self, state: State) -> None:
+        """Registers a State that was created in this trace."""
+        self._refuse_foreign(state, state._raw, "created")
+        self.new.append(state)
+
+    def _refuse_foreign(self, state: State, raw: Any, what: str) -> None:
+        tracers = [x for x in jax.tree.leaves(raw) if isinstance(x, Tracer)]
+        if not tracers:
+            return
         trace = current_trace()
-        if trace is not self.trace and has_tracer(raw):
+        if trace is not self.trace:
             raise TraceError(
-                f"{state.label} was written inside a transform of jax itself ({trace}) that runs "
+                f"{state.label} was {what} inside a transform of jax itself ({trace}) that runs "
                 "inside one of spikexla. jax.vmap, jax.grad, jax.lax.scan... cannot carry States: "
                 "use the one of the same name in spikexla.transform."
             )
-        self.written[id(state)] = state
+        if _ended(tracers):
+            raise TraceError(
+                f"{state.label} was {what} with a value from a function that was traced before. "
+                "Such a value is no number: return it from that function, or keep it in a State."
+            )
 
     def writes(self) -> list[State]:
         """The states that were written, in the order they were met."""
@@ -163,8 +190,6 @@ _data_types: set[type] = set()  # those met: a look-up is faster than isinstance
 
 def is_dynamic(leaf: Any) -> bool:
     """Whether an argument leaf is data; everything else is a setting, compared by identity."""
-    if type(leaf) in _data_types:
-        return True
     if not isinstance(leaf, _DATA):
         return False
     _data_types.add(type(leaf))
@@ -184,9 +209,14 @@ HOLE = Hole()
 def split(tree: Any) -> tuple[list[Any], list[Any], Any]:
     """Takes a tree apart: its data leaves, its other leaves with holes, its structure."""
     leaves, structure = jax.tree.flatten(tree)
-    data = [leaf for leaf in leaves if is_dynamic(leaf)]
-    statics = [HOLE if is_dynamic(leaf) else leaf for leaf in leaves]
+    statics = [HOLE if type(leaf) in _data_types or is_dynamic(leaf) else leaf for leaf in leaves]
+    data = [leaf for leaf, static in zip(leaves, statics, strict=True) if static is HOLE]
     return data, statics, structure
+
+
+def is_plain(statics: list[Any]) -> bool:
+    """Whether a tree that was taken apart held nothing but data."""
+    return statics.count(HOLE) == len(statics)
 
 
 def join(structure: Any, statics: Sequence[Any], leaves: Iterable[Any]) -> Any:
@@ -216,14 +246,20 @@ class Traced:
         kwargs: dict | None = None,
         *,
         view: Callable[[State], Any] = lambda state: state._raw,
+        axis_env: Sequence[tuple[Any, int]] | None = None,
     ) -> None:
-        """`view` gives a stand-in for a State's raw value whose shape and dtype are traced."""
+        """`view` gives a stand-in for a State's raw value whose shape and dtype are traced.
+
+        `axis_env` has the names and sizes of axes that the function may reduce over.
+        """
         data, self.statics, self.tree = split((args, kwargs or {}))
         known: list[State] = []
-        while not self._trace(fun, data, known, view):
+        while not self._trace(fun, data, known, view, axis_env):
             known = self.states
 
-    def _trace(self, fun: Callable, data: list, known: list[State], view: Callable) -> bool:
+    def _trace(
+        self, fun: Callable, data: list, known: list[State], view: Callable, axis_env: Any
+    ) -> bool:
         """Traces with the `known` states as inputs; whether these, or the hook, were enough."""
 
         def lift(frame: Frame, state: State) -> Any:
@@ -248,8 +284,9 @@ class Traced:
             return data_out, written, new
 
         given: dict[int, Any] = {}
-        self.jaxpr, shapes = jax.make_jaxpr(flat, return_shape=True)(data, [*map(view, known)])
-        self.out_shapes, self.written_shapes, _ = shapes
+        make = jax.make_jaxpr(flat, axis_env=axis_env, return_shape=True)
+        self.jaxpr, shapes = make(data, [*map(view, known)])
+        self.out_shapes, self.written_shapes, self.new_shapes = shapes
         self._out_structure = jax.tree.structure(shapes)
         return ONE_PASS or len(known) == len(self.states)
 
@@ -274,6 +311,6 @@ class Traced:
         """Raises when the function created states, where that cannot have a meaning."""
         if self.new:
             raise TraceError(
-                f"{self.new[0].label} was created inside {where}, whose body is traced once and "
-                "runs many times. Create it before, and write its value inside."
+                f"{self.new[0].label} was created inside {where}. "
+                "Create it before, and write its value inside."
             )

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from ..random import RandomState
 from ..state import State
 from .staged import staged
-from .trace import Traced, commit, read, split
+from .trace import HOLE, Traced, commit, fill, join, read, split
 
 
 class BatchAxisError(ValueError):
@@ -24,7 +24,9 @@ def vmap(
     in_axes: Any = 0,
     out_axes: Any = 0,
     *,
+    axis_name: Any = None,
     axis_size: int | None = None,
+    spmd_axis_name: Any = None,
     in_states: Any = None,
     out_states: Any = None,
 ) -> Any:
@@ -34,7 +36,9 @@ def vmap(
     in_states: States (a tree of them), or {axis: States}, with one slice for each lane.
     out_states: States that get one slice for each lane when written, as those of in_states do.
     A shared State may be written only with a value that does not depend on the lane, else
-    BatchAxisError.  Each lane draws its own random numbers.
+    BatchAxisError.  Each lane draws its own random numbers.  A State that the function creates gets
+    a leading axis with one slice for each lane.
+    Arguments that are no data (modules, strings) are shared; keywords are mapped over axis 0.
 
     >>> vmap(lambda x: net(x))(jnp.ones((5, 3))).shape
     (5, 2)
@@ -44,16 +48,19 @@ def vmap(
             vmap,
             in_axes=in_axes,
             out_axes=out_axes,
+            axis_name=axis_name,
             axis_size=axis_size,
+            spmd_axis_name=spmd_axis_name,
             in_states=in_states,
             out_states=out_states,
         )
     entering, leaving = _axes(in_states), _axes(out_states)
-    subject = (fun, in_axes, out_axes, axis_size, entering, {**entering, **leaving})
+    axis = (axis_name, axis_size, spmd_axis_name)
+    subject = (fun, in_axes, out_axes, axis, entering, {**entering, **leaving})
 
     @functools.wraps(fun, updated=())
-    def mapped(*args: Any) -> Any:
-        return staged(_vmap, subject, args)
+    def mapped(*args: Any, **kwargs: Any) -> Any:
+        return staged(_vmap, subject, args, kwargs)
 
     return mapped
 
@@ -72,40 +79,57 @@ def _axes(spec: Any) -> dict[State, int]:
     return found
 
 
-def _vmap(subject: tuple, *args: Any) -> Any:
-    fun, in_axes, out_axes, axis_size, entering, leaving = subject
-    axes: tuple = tuple(in_axes) if isinstance(in_axes, tuple | list) else (in_axes,) * len(args)
-    if len(axes) != len(args):
+def _vmap(subject: tuple, *args: Any, **kwargs: Any) -> Any:
+    fun, in_axes, out_axes, (name, size, spmd_name), entering, leaving = subject
+    if isinstance(in_axes, tuple | list) and len(in_axes) != len(args):
         raise ValueError(
-            f"in_axes has {len(axes)} entries, but the function was called with {len(args)} "
+            f"in_axes has {len(in_axes)} entries, but the function was called with {len(args)} "
             "arguments; give one axis (or None) for each"
         )
-    lane = tuple(_drop(arg, axis) for arg, axis in zip(args, axes, strict=True))
-    size = _size(args, axes, axis_size, entering)
-    traced = Traced(fun, lane, view=lambda state: _drop(state._raw, entering.get(state)))
-    traced.refuse_new("a mapped function")
+    data, statics, tree = split((args, kwargs))
+    in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
+    axes = prefix((in_axes, 0), (args, kwargs), statics, "in_axes")
+    lane = [_drop(x, axis, "an argument") for x, axis in zip(data, axes, strict=True)]
+    mapped = [*zip(data, axes, strict=True), *((s.value, a) for s, a in entering.items())]
+    size = _size(mapped, size)
+    traced = Traced(
+        fun,
+        *join(tree, statics, lane),
+        view=lambda state: _drop(state._raw, entering.get(state), state.label),
+        axis_env=None if name is None else [(name, size)],
+    )
     random = {s for s in traced.states if isinstance(s, RandomState) and s not in entering}
     keys: dict[State, Any] = {state: state.split_raw(size) for state in random}
     raws = [keys.get(s, raw) for s, raw in zip(traced.states, read(traced.states), strict=True)]
     state_axes = [0 if s in random else entering.get(s) for s in traced.states]
     written = [state for state in traced.written if state not in random]
     trees = dict(zip(traced.written, traced.written_trees, strict=True))
+    out = traced.result([HOLE] * len(traced.out_shapes))
+    kept_axes = [leaving.get(state) for state in written]
 
-    def body(raws: list, args: tuple) -> tuple:
-        out, after, _ = traced.call(split((args, {}))[0], raws)
+    def body(raws: list, leaves: list) -> tuple:
+        out, after, new = traced.call(leaves, raws)
         kept = zip(traced.written, after, strict=True)
-        return traced.result(out), [raw for state, raw in kept if state not in random]
+        return out, [raw for state, raw in kept if state not in random], new
 
     run = jax.vmap(
         body,
         in_axes=(state_axes, axes),
-        out_axes=(out_axes, [leaving.get(state) for state in written]),
+        out_axes=(prefix(out_axes, out, traced.out_statics, "out_axes"), kept_axes, 0),
+        axis_name=name,
         axis_size=size,
+        spmd_axis_name=spmd_name,
     )
+    leaves, after, new = _run(run, raws, data, [s.label for s in written if s not in leaving])
+    commit(written, after, [trees[state] for state in written])
+    fill(traced.new, new, traced.new_trees)
+    return traced.result(leaves)
+
+
+def _run(run: Callable, raws: list, data: list, shared: list[str]) -> tuple:
     try:
-        out, after = run(raws, args)
+        return run(raws, data)
     except ValueError as error:
-        shared = [state.label for state in written if state not in leaving]
         if not shared or "out_axes" not in str(error):
             raise
         raise BatchAxisError(
@@ -113,11 +137,23 @@ def _vmap(subject: tuple, *args: Any) -> Any:
             "that differs from lane to lane (or the result has out_axes=None). "
             "Name it in out_states."
         ) from error
-    commit(written, after, [trees[state] for state in written])
-    return out
 
 
-def _drop(tree: Any, axis: int | None) -> Any:
+def prefix(spec: Any, tree: Any, statics: list, what: str) -> list:
+    """The entries of `spec`, a tree prefix of `tree`, one for each of its leaves that is data."""
+    entries: list[Any] = []
+
+    def repeat(entry: Any, part: Any) -> None:
+        entries.extend([entry] * jax.tree.structure(part).num_leaves)
+
+    try:
+        jax.tree.map(repeat, spec, tree, is_leaf=lambda x: x is None)
+    except ValueError as error:
+        raise ValueError(f"{what}={spec!r} does not fit what it is for: {error}") from None
+    return [entry for entry, leaf in zip(entries, statics, strict=True) if leaf is HOLE]
+
+
+def _drop(tree: Any, axis: int | None, what: str) -> Any:
     """What one lane sees: arrays without the mapped axis."""
     if axis is None:
         return tree
@@ -126,8 +162,8 @@ def _drop(tree: Any, axis: int | None) -> Any:
         shape = list(jnp.shape(x))
         if not -len(shape) <= axis < len(shape):
             raise ValueError(
-                f"vmap over axis {axis} of an array of shape {tuple(shape)}, which has no such "
-                "axis; set in_axes (None for what is not mapped)"
+                f"vmap over axis {axis} of {what}, an array of shape {tuple(shape)}, which has no "
+                "such axis; set in_axes (None for what is not mapped) or in_states"
             )
         del shape[axis]
         return jax.ShapeDtypeStruct(tuple(shape), jnp.result_type(x))
@@ -135,11 +171,11 @@ def _drop(tree: Any, axis: int | None) -> Any:
     return jax.tree.map(one, tree)
 
 
-def _size(args: tuple, axes: tuple, axis_size: int | None, entering: dict[State, int]) -> int:
+def _size(pairs: list[tuple[Any, int | None]], axis_size: int | None) -> int:
     sizes = set() if axis_size is None else {axis_size}
-    pairs = [*zip(args, axes, strict=True), *((state.value, a) for state, a in entering.items())]
     for tree, axis in pairs:
         if axis is not None:
+            _drop(tree, axis, "a State of in_states")
             sizes |= {jnp.shape(leaf)[axis] for leaf in jax.tree.leaves(tree)}
     if len(sizes) != 1:
         raise ValueError(
