@@ -17,7 +17,7 @@ namespace nb = nanobind;
 
 namespace {
 
-// Large arrays from the heap and not from the system, and nothing given back. False: no such switch.
+// Large arrays from the heap, and nothing given back to the system. False: no such switch.
 bool keep_memory() {
 #if defined(__GLIBC__)
   return mallopt(M_MMAP_MAX, 0) && mallopt(M_TRIM_THRESHOLD, -1) && mallopt(M_TOP_PAD, 1 << 26);

@@ -113,7 +113,7 @@ struct Table {
 
 inline constexpr int64_t kBitsLanes = 1024;  // most lanes of NeuronBits: their drive stays in L1
 inline constexpr int64_t kForwardState = int64_t{1} << 18;  // bytes of a block's state: stays in L2
-inline constexpr int64_t kBackwardLanes = 1024;  // a page a row; a whole checkpoint segment stays in L2
+inline constexpr int64_t kBackwardLanes = 1024;  // a page a row; a whole segment stays in L2
 
 // Elements of scratch that `backward` of a model with these counts needs.
 constexpr int64_t neuron_scratch(int num_state, int num_params, int num_inputs, int64_t every) {
