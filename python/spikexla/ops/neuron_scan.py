@@ -206,7 +206,8 @@ def backward(kernel, hard, name, every, rank, saved, wanted, cotangents):
 def _solid(cotangent):
     """A cotangent as an array; one that is zero by construction becomes a broadcast zero."""
     if isinstance(cotangent, jax.custom_derivatives.SymbolicZero):
-        return jnp.zeros(cotangent.shape, cotangent.dtype)
+        aval: Any = cotangent.aval
+        return jnp.zeros(aval.shape, aval.dtype)
     return cotangent
 
 
