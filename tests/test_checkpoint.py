@@ -6,6 +6,7 @@ import datetime
 import gc
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -323,6 +324,19 @@ def damages(data):
     yield "garbage", b"\x00\xff" * 50
     for k in range(0, len(data), max(1, len(data) // 25)):
         yield f"byte {k}", data[:k] + bytes([data[k] ^ 0x55]) + data[k + 1 :]
+
+
+def test_a_timestamp_that_is_no_whole_number_is_damage(tmp_path):
+    """One flipped bit makes 17956e080... of it, and infinity of that."""
+    net, optimizer = learner()
+    sx.save_checkpoint(net, optimizer, 2, tmp_path / "run")
+    (file,) = (tmp_path / "run").rglob("_CHECKPOINT_METADATA")
+    kept = file.read_text()
+    spoilt = re.sub(r'("commit_timestamp_nsecs": \d{5})\d', r"\1e", kept)
+    assert spoilt != kept
+    file.write_text(spoilt)
+    with pytest.raises(CheckpointError, match="damaged"):
+        sx.load_checkpoint(tmp_path / "run", net, optimizer)
 
 
 # When one of several reads fails, orbax closes its event loop before the others have come back.

@@ -108,7 +108,10 @@ class Manager:
             cleanup_tmp_directories=not self.read_only,
             create=not self.read_only,
         )
-        return self._orbax.CheckpointManager(self.directory, options=options)
+        try:
+            return self._orbax.CheckpointManager(self.directory, options=options)
+        except ValueError as error:  # a timestamp, say, that is no whole number
+            raise _damaged(f"the description of a step in {self.directory}", error) from error
 
     def _metric(self, metrics: Any) -> float:
         value = float(metrics[self.best])
