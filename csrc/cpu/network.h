@@ -192,9 +192,10 @@ class Network {
       for (size_t k = 0; k < populations_[p].ports.size(); ++k) {
         const T* from = populations_[p].ports[k].g + slices_.edge(p, s);
         std::copy(from, from + slices_.length(p, s), input(s, p, k));
-        if (const int64_t lanes = slices_.length(p, s))
-          synapses().decay(synapse_block(s, p, k, slices_.edge(p, s), lanes));
       }
+    for (size_t p = 0; p < populations_.size(); ++p)
+      if (const int64_t lanes = slices_.length(p, s))
+        synapses().decay(synapse_block(s, p, slices_.edge(p, s), lanes));
     for (int64_t j = 0; j < longest(); ++j)
       for (const Sources& q : synapses_.sources) {
         const auto& p = populations_[q.pre];
@@ -289,15 +290,21 @@ class Network {
     return owned_[s].inputs.data() + slices_.input(population, port, s);
   }
 
-  abi::SynapseBlock<T> synapse_block(int64_t s, int64_t p, int64_t k, int64_t first,
-                                     int64_t lanes) {
-    const Port<T>& port = populations_[p].ports[k];
+  abi::SynapseBlock<T> synapse_block(int64_t s, int64_t p, int64_t first, int64_t lanes) {
+    const Population<T>& pop = populations_[p];
+    const auto from = [first](const abi::Stream<T>& x) {
+      return abi::Stream<T>{x.at + first * x.lane, x.lane, 0};
+    };
     abi::SynapseBlock<T> b{};
     b.lanes = lanes;
-    b.conductance = port.conductance;
-    b.g = input(s, p, k) + first - slices_.edge(p, s);
-    b.decay = {port.decay.at + first * port.decay.lane, port.decay.lane, 0};
-    b.value = {port.value.at + first * port.value.lane, port.value.lane, 0};
+    b.ports = int(pop.ports.size());
+    b.current = from(pop.drive);
+    for (int k = 0; k < b.ports; ++k) {
+      b.g[k] = input(s, p, k) + first - slices_.edge(p, s);
+      b.conductance[k] = pop.ports[k].conductance;
+      b.decay[k] = from(pop.ports[k].decay);
+      b.value[k] = from(pop.ports[k].value);
+    }
     return b;
   }
 
@@ -313,14 +320,11 @@ class Network {
     Population<T>& pop = populations_[p];
     alignas(64) T I[kBlock], G[kBlock];
     uint32_t bits[kBlock / 32];
-    synapses().start(lanes, {pop.drive.at + first * pop.drive.lane, pop.drive.lane, 0}, I, G);
-    for (size_t k = 0; k < pop.ports.size(); ++k) {
-      abi::SynapseBlock<T> b = synapse_block(s, p, k, first, lanes);
-      b.decays = t + 1 < steps_;  // the last step leaves g as a step-by-step run would
-      b.I = I;
-      b.G = G;
-      synapses().drive(b);
-    }
+    abi::SynapseBlock<T> b = synapse_block(s, p, first, lanes);
+    b.decays = t + 1 < steps_;  // the last step leaves g as a step-by-step run would
+    b.I = I;
+    b.G = G;
+    synapses().drive(b);
     const T none = T(0);
     abi::NeuronBits<T> a = neuron_block(pop, first, lanes);
     int x = 0;

@@ -12,8 +12,18 @@ namespace spikexla {
 
 class Slices {
  public:
-  Slices(int64_t count, std::vector<int64_t> sizes, std::vector<int64_t> ports)
-      : count_(count), sizes_(std::move(sizes)), ports_(std::move(ports)) {}
+  Slices(int64_t count, std::vector<int64_t> sizes, const std::vector<int64_t>& ports)
+      : count_(count), sizes_(std::move(sizes)), inputs_(count, 0) {
+    for (size_t p = 0; p < sizes_.size(); ++p) {
+      const int64_t n = sizes_[p];
+      for (int64_t s = 0; s <= count; ++s)
+        edges_.push_back(s == count ? n : std::min(n, (n * s / count + 63) / 64 * 64));
+      for (int64_t s = 0; s < count; ++s) {
+        firsts_.push_back(inputs_[s]);
+        inputs_[s] += ports[p] * length(int64_t(p), s);
+      }
+    }
+  }
 
   int64_t count() const { return count_; }
   int64_t populations() const { return int64_t(sizes_.size()); }
@@ -21,8 +31,7 @@ class Slices {
 
   // The first neuron of a slice: a multiple of 64, so that slices hold whole words of spikes.
   int64_t edge(int64_t population, int64_t slice) const {
-    const int64_t n = sizes_[population];
-    return slice >= count_ ? n : std::min(n, (n * slice / count_ + 63) / 64 * 64);
+    return edges_[population * (count_ + 1) + slice];
   }
   int64_t length(int64_t population, int64_t slice) const {
     return edge(population, slice + 1) - edge(population, slice);
@@ -30,19 +39,16 @@ class Slices {
 
   // Where the inputs of a port start among those of the slice, and how many there are.
   int64_t input(int64_t population, int64_t port, int64_t slice) const {
-    return inputs_before(population, slice) + port * length(population, slice);
+    return firsts_[population * count_ + slice] + port * length(population, slice);
   }
-  int64_t inputs(int64_t slice) const { return inputs_before(populations(), slice); }
+  int64_t inputs(int64_t slice) const { return inputs_[slice]; }
 
  private:
-  int64_t inputs_before(int64_t population, int64_t slice) const {
-    int64_t at = 0;
-    for (int64_t p = 0; p < population; ++p) at += ports_[p] * length(p, slice);
-    return at;
-  }
-
   int64_t count_;
-  std::vector<int64_t> sizes_, ports_;
+  std::vector<int64_t> sizes_;
+  std::vector<int64_t> edges_;   // [population][slice], one more than there are slices
+  std::vector<int64_t> firsts_;  // [population][slice]: where its inputs start
+  std::vector<int64_t> inputs_;  // [slice]
 };
 
 }  // namespace spikexla

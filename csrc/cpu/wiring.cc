@@ -16,11 +16,7 @@ template <class T, class Index>
 class Packer {
  public:
   Packer(const Slices& slices, const Runs& runs, Index* targets, T* weights)
-      : slices_(slices), runs_(runs), targets_(targets), weights_(weights) {
-    const int64_t populations = slices.populations();
-    for (int64_t p = 0; p < populations; ++p)
-      for (int64_t s = 0; s <= slices.count(); ++s) edges_.push_back(slices.edge(p, s));
-  }
+      : slices_(slices), runs_(runs), targets_(targets), weights_(weights) {}
 
   bool pack(const Bundle<T>& bundle, int64_t row, int64_t packed_row) {
     const int64_t keys = slices_.count() * runs_.delays;
@@ -44,7 +40,6 @@ class Packer {
  private:
   // Counts the synapses of every run and remembers which run each belongs to.
   bool note_keys(const Feed<T>& feed, int64_t row, int64_t from, int64_t to, uint32_t* ends) {
-    const int64_t* edges = &edges_[feed.post * (slices_.count() + 1)];
     const int64_t size = slices_.size(feed.post);
     int64_t slice = 0;
     for (int64_t j = from; j < to; ++j) {
@@ -52,8 +47,8 @@ class Packer {
       const uint16_t steps = feed.delays.at[feed.delays.by_synapse ? j : feed.delays.by_row ? row : 0];
       const int64_t delay = steps - runs_.first_delay;
       if (target < 0 || target >= size || delay < 0 || delay >= runs_.delays) return false;
-      if (target < edges[slice]) slice = 0;
-      while (target >= edges[slice + 1]) ++slice;
+      if (target < slices_.edge(feed.post, slice)) slice = 0;
+      while (target >= slices_.edge(feed.post, slice + 1)) ++slice;
       const uint32_t key = uint32_t(slice * runs_.delays + delay);
       keys_.push_back(key);
       ++ends[key + 1];
@@ -82,7 +77,6 @@ class Packer {
   const Runs& runs_;
   Index* targets_;
   T* weights_;
-  std::vector<int64_t> edges_;           // [population][slice]
   std::vector<uint32_t> keys_, next_;    // of the row at hand: run of each synapse, place in each run
 };
 

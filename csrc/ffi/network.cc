@@ -138,13 +138,15 @@ ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
     p.model = &abi::table().neurons[model];
     p.size = r.number();
     p.hard = r.number() != 0;
-    p.ports.resize(std::max<int64_t>(0, r.number()));
+    const int64_t its = r.number();
+    if (its < 0 || its > abi::kMaxPorts) return invalid("network_run: too many ports");
+    p.ports.resize(its);
     sizes.push_back(p.size);
     ports.push_back(int64_t(p.ports.size()));
   }
   for (auto& p : pops)
     for (auto& port : p.ports) port.conductance = r.number() != 0;
-  Slices slices(count, std::move(sizes), std::move(ports));
+  Slices slices(count, std::move(sizes), ports);
   Synapses<T> synapses = read_sources(r, pops);
   for (auto& p : pops)
     for (int k = 0; k < p.model->num_state; ++k) p.state[k] = r.in_place<T>(p.size);
