@@ -249,7 +249,10 @@ class _Engine:
         dt, plan = environ.get_dt_ms(), self.plan
         pairs = zip(plan.populations, self.structure.kinds, strict=True)
         params = [p.derived(dt, any(kinds)) for p, kinds in pairs]
-        synapses = [[(s.decay(dt), _value(out)) for s, out in its] for its in plan.ports]
+        synapses = [
+            [(s.decay(dt), jnp.asarray(p.port_value(s, out, dt))) for s, out in its]
+            for p, its in zip(plan.populations, plan.ports, strict=True)
+        ]
         flat = [
             jax.tree.map(functools.partial(_one_or_each, p.in_size), both)
             for p, both in zip(plan.populations, zip(params, synapses, strict=True), strict=True)
@@ -336,10 +339,6 @@ def _run(structure: _Structure, steps: int, record: bool, values: Any, constants
     after = network_run(populations, wiring, steps, record=record)
     states = jax.tree.map(lambda x, old: x.reshape(old.shape), (after.states, after.gs), values)
     return states, after.rasters
-
-
-def _value(out: Any) -> Any:
-    return jnp.asarray(out.E_mantissa if isinstance(out, COBA) else out.scale_mantissa)
 
 
 class _Loop:
