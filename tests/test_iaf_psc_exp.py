@@ -112,26 +112,28 @@ def ones(weight):
 
 
 def ours(params, dt, sources):
-    """(V_m, times of spikes in ms); input of step n arrives `delay` steps later."""
+    """(V_m, times of spikes in ms)."""
     sx.environ.set(dt=dt, precision=64)
     own = {k: v for k, v in params.items() if k not in (EX, IN)}
     neurons = sx.IafPscExp(1, **own)
     projections = [
         sx.AlignPostProj(
-            comm=ones(weight), **neurons.receptor(params.get(EX if weight > 0 else IN, 2.0))
+            comm=ones(weight),
+            delay=delay * dt,
+            **neurons.receptor(params.get(EX if weight > 0 else IN, 2.0)),
         )
-        for weight, _, _ in sources
+        for weight, delay, _ in sources
     ]
-    late = np.zeros((STEPS, len(sources), 1), bool)
-    for k, ((_, delay, _), train) in enumerate(zip(sources, arrivals(sources), strict=True)):
-        late[1 + delay :, k, 0] = train[: -1 - delay]  # sent at the end of a step
+    last = np.zeros((STEPS, len(sources), 1), bool)
+    for k, train in enumerate(arrivals(sources)):
+        last[1:, k, 0] = train[:-1]  # a projection takes the spikes of the last step
 
     def step(spikes):
         for projection, one in zip(projections, spikes, strict=True):
             projection(one)
         return neurons(), neurons.V_m
 
-    spikes, V_m = sx.transform.for_loop(step, jnp.asarray(late))
+    spikes, V_m = sx.transform.for_loop(step, jnp.asarray(last))
     return np.asarray(V_m)[:, 0], (np.flatnonzero(spikes[:, 0]) + 1) * dt
 
 

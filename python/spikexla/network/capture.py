@@ -175,6 +175,8 @@ def _feed(projection: Projection, given: tuple, stepped: set[int]) -> Fed:
         raise NotAPlan(f"{type(projection).__name__} is not a sparse projection onto a synapse")
     if len(given) != 1 or not isinstance(given[0], SpikeView):
         raise NotAPlan("a projection is called with something else than spikes of a population")
+    if projection.delayed:
+        raise NotAPlan("a projection has delays, which the engine does not know yet")
     view = given[0]
     if view.new or id(projection.post) in stepped:
         raise NotAPlan("a projection is called after its population was stepped")
