@@ -21,7 +21,7 @@ constexpr spikexla::abi::NeuronLoops<T> loops() {
 
 template <class T>
 constexpr spikexla::abi::SynapseLoops<T> synapse_loops() {
-  return {&cpu::synapse_start<T>, &cpu::synapse_drive<T>, &cpu::synapse_decay<T>};
+  return {&cpu::synapse_drive<T>, &cpu::synapse_decay<T>};
 }
 
 template <class Model>

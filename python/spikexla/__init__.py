@@ -25,6 +25,7 @@ from .network import COBANet as COBANet
 from .network import CUBANet as CUBANet
 from .network import simulate as simulate
 from .neuron import LIF as LIF
+from .neuron import IafPscExp as IafPscExp
 from .neuron import LIFRef as LIFRef
 from .projection import AlignPostProj as AlignPostProj
 from .projection import CurrentProj as CurrentProj

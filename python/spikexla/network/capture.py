@@ -47,7 +47,7 @@ class Plan(NamedTuple):
     """One step of a network: each population once, after the projections that were called."""
 
     populations: list[Neuron]
-    drives: list[Any]  # mA, () or (size,)
+    drives: list[Any]  # in the unit of the population, () or (size,)
     ports: list[list[tuple[Expon, SynOut]]]  # of each population, in the order of its inputs
     fed: list[Fed]  # in the order of their calls
 
@@ -214,12 +214,12 @@ def _ports(population: Neuron, nodes: list[Module], fed: list[Fed]) -> list:
 
 
 def _drive(population: Neuron, given: Any) -> Any:
-    """The constant current of a population in mA: () or (size,)."""
+    """The constant current of a population in its unit: () or (size,)."""
     if isinstance(given, SpikeView):
         raise NotAPlan("spikes are an input current")
     current = 0.0 if given is None else given
     try:
-        current = np.asarray(mantissa(current, "mA", what="the input current"))
+        current = np.asarray(mantissa(current, population.current_unit, what="the input current"))
     except jax.errors.TracerArrayConversionError:
         raise NotAPlan("update() computes the input current from states") from None
     if np.isnan(current).any():

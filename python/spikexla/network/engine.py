@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from .. import environ
-from ..ops.network_run import Population, Port, Projection, network_run
+from ..neuron.base import Neuron
+from ..ops import library
+from ..ops.network_run import Population, Port, network_run
 from ..ops.neuron_kernel import NeuronKernel
+from ..ops.wiring import Projection, Wiring, pack
 from ..synapse.coba import COBA
 from .capture import Fed, Plan
 
@@ -22,9 +26,6 @@ class _Structure(NamedTuple):
     sizes: tuple[int, ...]
     hard: tuple[bool, ...]
     kinds: tuple[tuple[bool, ...], ...]  # of each population's ports: conductance or current
-    places: tuple[
-        tuple[int, int, int, int, int], ...
-    ]  # (pre, low, high, post, port) of projections
 
 
 class Engine:
@@ -38,8 +39,8 @@ class Engine:
             tuple(p.size for p in plan.populations),
             tuple(p.spk_reset == "hard" for p in plan.populations),
             kinds,
-            tuple(self._place(f) for f in plan.fed),
         )
+        self.wiring = self._wiring()
         self.constants = self._constants()
         self.compiled: dict[int, Any] = {}
 
@@ -50,18 +51,43 @@ class Engine:
         port = next(k for k, synapse in enumerate(synapses) if synapse is f.projection.syn)
         return index[id(f.pre)], f.low, f.high, post, port
 
+    def _wiring(self) -> Wiring:
+        """The packed synapses; those of the last run if nothing in them has changed."""
+        fed = self.plan.fed
+        arrays = [(f.projection.comm.conn, f.projection.comm.weight_mantissa) for f in fed]
+        places = [self._place(f) for f in fed]
+        sizes, ports = self.structure.sizes, [len(kinds) for kinds in self.structure.kinds]
+        dtype = self.populations[0].kernel_state()[0].dtype
+        what = (library.native().thread_limit(), dtype, places, sizes, ports)
+        last = _WIRED.get(self.populations[0])
+        if last is not None and last.what == what and _same(last.arrays, arrays):
+            return last.wiring
+        projections = [
+            Projection(*place, *both) for place, both in zip(places, arrays, strict=True)
+        ]
+        wiring = pack(sizes, ports, projections, dtype)
+        _WIRED[self.populations[0]] = _Wired(what, arrays, wiring)
+        return wiring
+
     def _constants(self) -> Any:
         """All that a step reads and does not write, as arguments: nothing is baked in."""
         dt, plan = environ.get_dt_ms(), self.plan
         pairs = zip(plan.populations, self.structure.kinds, strict=True)
         params = [p.derived(dt, any(kinds)) for p, kinds in pairs]
-        synapses = [[(s.decay(dt), _value(out)) for s, out in its] for its in plan.ports]
+        synapses = [
+            [(s.decay(dt), jnp.asarray(p.port_value(s, out, dt))) for s, out in its]
+            for p, its in zip(plan.populations, plan.ports, strict=True)
+        ]
         flat = [
             jax.tree.map(functools.partial(_one_or_each, p.in_size), both)
             for p, both in zip(plan.populations, zip(params, synapses, strict=True), strict=True)
         ]
-        fed = [(f.projection.comm.conn, f.projection.comm.weight_mantissa) for f in plan.fed]
-        return ([params for params, _ in flat], [ports for _, ports in flat], plan.drives, fed)
+        return (
+            [params for params, _ in flat],
+            [ports for _, ports in flat],
+            plan.drives,
+            self.wiring,
+        )
 
     def _values(self) -> Any:
         """The arrays of the States: of the neurons, and the g of their synapses."""
@@ -85,6 +111,24 @@ class Engine:
         return jax.block_until_ready((rasters, states))[0]
 
 
+class _Wired(NamedTuple):
+    """The synapses of the last run of a network, and what they were packed from."""
+
+    what: tuple
+    arrays: list
+    wiring: Wiring
+
+
+# By the network's first population: what is packed lives as long as that.
+_WIRED: weakref.WeakKeyDictionary[Neuron, _Wired] = weakref.WeakKeyDictionary()
+
+
+def _same(old: list, new: list) -> bool:
+    """Whether these are the very arrays, which do not change."""
+    old, new = jax.tree.leaves(old), jax.tree.leaves(new)
+    return len(old) == len(new) and all(a is b for a, b in zip(old, new, strict=True))
+
+
 def _one_or_each(in_size: tuple[int, ...], x: Any) -> Any:
     """A parameter that broadcasts to a population, as one number or one for each neuron."""
     return x.reshape(()) if x.size == 1 else jnp.broadcast_to(x, in_size).reshape(-1)
@@ -99,7 +143,7 @@ def _compiled(structure: _Structure, steps: int, record: bool, tree: Any, shapes
 def _run(structure: _Structure, steps: int, record: bool, values: Any, constants: Any) -> Any:
     """`steps` steps on plain arrays: ((states, gs), rasters)."""
     states, gs = jax.tree.map(lambda x: x.reshape(-1), values)
-    params, synapses, drives, fed = constants
+    params, synapses, drives, wiring = constants
     ports = [
         tuple(Port(g, decay, value, kind) for g, (decay, value), kind in zip(*three, strict=True))
         for three in zip(gs, synapses, structure.kinds, strict=True)
@@ -117,12 +161,6 @@ def _run(structure: _Structure, steps: int, record: bool, values: Any, constants
             strict=True,
         )
     ]
-    projections = [
-        Projection(*place, *both) for place, both in zip(structure.places, fed, strict=True)
-    ]
-    *after, rasters = network_run(populations, projections, steps, record=record)
-    return jax.tree.map(lambda x, old: x.reshape(old.shape), tuple(after), values), rasters
-
-
-def _value(out: Any) -> Any:
-    return jnp.asarray(out.E_mantissa if isinstance(out, COBA) else out.scale_mantissa)
+    after = network_run(populations, wiring, steps, record=record)
+    states = jax.tree.map(lambda x, old: x.reshape(old.shape), (after.states, after.gs), values)
+    return states, after.rasters

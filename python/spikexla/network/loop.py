@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from .. import environ, transform
 from ..module import Module
-from ..ops.network_run import pack_bits
+from ..ops.raster import pack_bits
 from ..transform.trace import Traced, commit, read
 
 

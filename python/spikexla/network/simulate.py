@@ -14,7 +14,7 @@ from .. import environ
 from ..backend import backend as _backend
 from ..module import Module
 from ..neuron.base import Neuron
-from ..ops.network_run import unpack_bits
+from ..ops.raster import unpack_bits
 from ..units import mantissa
 from .capture import NotAPlan, capture
 from .engine import Engine

@@ -49,6 +49,7 @@ class AlignPostProj(Projection):
         else:
             self.syn, self.out = syn, out
             post.add_current_input(str(self.name), out, label)
+        self.out.driven_by(self.syn)
         if self.syn.in_size != post.in_size:
             raise ValueError(
                 f"AlignPostProj: syn has {self.syn.in_size} elements, but post has {post.in_size} "
