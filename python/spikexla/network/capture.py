@@ -22,6 +22,7 @@ from ..neuron.base import Neuron
 from ..ops.library import kernels
 from ..projection.align_post import AlignPostProj
 from ..projection.base import Projection
+from ..projection.poisson_input import PoissonInput
 from ..synapse.base import SynOut
 from ..synapse.coba import COBA
 from ..synapse.cuba import CUBA
@@ -50,6 +51,7 @@ class Plan(NamedTuple):
     drives: list[Any]  # in the unit of the population, () or (size,)
     ports: list[list[tuple[Expon, SynOut]]]  # of each population, in the order of its inputs
     fed: list[Fed]  # in the order of their calls
+    random: list[list[PoissonInput]]  # of each population, in the order of their calls
 
 
 class SpikeView:
@@ -176,7 +178,10 @@ def _feed(projection: Projection, given: tuple, stepped: set[int]) -> Fed:
     if len(given) != 1 or not isinstance(given[0], SpikeView):
         raise NotAPlan("a projection is called with something else than spikes of a population")
     if projection.delayed:
-        raise NotAPlan("a projection has delays, which the engine does not know yet")
+        if not hasattr(projection, "history"):
+            raise NotAPlan("a delayed projection has not been started: call init_all_states(net)")
+        if projection.history.value.dtype != np.uint32 or projection.history.value.ndim != 2:
+            raise NotAPlan("a delayed projection keeps floats or a batch, not bits")
     view = given[0]
     if view.new or id(projection.post) in stepped:
         raise NotAPlan("a projection is called after its population was stepped")
