@@ -22,6 +22,7 @@ from ..neuron.base import Neuron
 from ..ops.library import kernels
 from ..projection.align_post import AlignPostProj
 from ..projection.base import Projection
+from ..projection.poisson_input import PoissonInput
 from ..synapse.base import SynOut
 from ..synapse.coba import COBA
 from ..synapse.cuba import CUBA
@@ -171,6 +172,8 @@ def _plan(nodes: list[Module], notes: list) -> Plan:
 
 
 def _feed(projection: Projection, given: tuple, stepped: set[int]) -> Fed:
+    if isinstance(projection, PoissonInput):
+        raise NotAPlan("a PoissonInput is drawn in steps, which the engine does not know yet")
     if not isinstance(projection, AlignPostProj) or projection.modules:
         raise NotAPlan(f"{type(projection).__name__} is not a sparse projection onto a synapse")
     if len(given) != 1 or not isinstance(given[0], SpikeView):
