@@ -223,18 +223,17 @@ class Net(sx.nn.Module):
         return self.N(20.0)
 
 
-def test_the_engine_steps_it_like_the_loop(dt):
-    sx.environ.set(precision=64)
-    runs = {}
-    for backend in ("native", "xla"):
-        net = Net(tau=np.linspace(0.5, 12.0, 50))
-        run = sx.simulate(net, 40.0, backend=backend)
-        runs[run.path] = run.spikes["N"].steps, net.N.V.value, net.P.syn.g.value
-    (steps, V, g), (loop_steps, loop_V, loop_g) = runs["network_run"], runs["for_loop"]
-    assert len(steps) > 50
-    np.testing.assert_array_equal(steps, loop_steps)
-    np.testing.assert_allclose(V, loop_V, rtol=1e-12)
-    np.testing.assert_allclose(g, loop_g, rtol=1e-12)
+@pytest.mark.parametrize("precision", [32, 64])
+def test_the_engine_steps_it_with_the_bits_of_the_loop(dt, precision):
+    sx.environ.set(precision=precision)
+    engine, loop = Net(tau=np.linspace(0.5, 12.0, 50)), Net(tau=np.linspace(0.5, 12.0, 50))
+    run = sx.simulate(engine, 40.0)
+    assert run.path == "network_run"
+    assert len(run.spikes["N"]) > 50
+    spikes = sx.transform.for_loop(lambda i: loop(), jnp.arange(400))
+    np.testing.assert_array_equal(run.spikes["N"].steps, np.nonzero(spikes)[0])
+    np.testing.assert_array_equal(engine.N.V.value, loop.N.V.value)
+    np.testing.assert_array_equal(engine.P.syn.g.value, loop.P.syn.g.value)
 
 
 @pytest.mark.parametrize("batch", [None, 3, (2, 3)])

@@ -30,6 +30,7 @@ from .neuron import LIFRef as LIFRef
 from .projection import AlignPostProj as AlignPostProj
 from .projection import CurrentProj as CurrentProj
 from .projection import DeltaProj as DeltaProj
+from .projection import PoissonInput as PoissonInput
 from .state import LongTermState as LongTermState
 from .state import ParamState as ParamState
 from .state import ShortTermState as ShortTermState

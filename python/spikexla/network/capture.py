@@ -173,6 +173,8 @@ def _plan(nodes: list[Module], notes: list) -> Plan:
 
 
 def _feed(projection: Projection, given: tuple, stepped: set[int]) -> Fed:
+    if isinstance(projection, PoissonInput):
+        raise NotAPlan("a PoissonInput is drawn in steps, which the engine does not know yet")
     if not isinstance(projection, AlignPostProj) or projection.modules:
         raise NotAPlan(f"{type(projection).__name__} is not a sparse projection onto a synapse")
     if len(given) != 1 or not isinstance(given[0], SpikeView):
