@@ -29,15 +29,9 @@ def test_thresholds_are_the_poisson_distribution(events):
     assert abs(((k - events) ** 2 * p).sum() - events) < 1e-5 * max(events, 1)
 
 
-@pytest.mark.parametrize("events", [-0.1, 60.1, np.nan, np.inf])
-def test_a_mean_that_no_table_holds_is_refused(events):
-    with pytest.raises(ValueError, match="events a step"):
-        poisson_thresholds(events)
-
-
 def test_the_generators_are_xoshiro128plusplus():
     """Against the published algorithm, in plain Python, for every lane and round."""
-    rng = generators(jax.random.key(3), 130)
+    rng = generators(3, 130)
     after, counts = poisson_counts(rng, poisson_thresholds(1.5), 130)
     mask, c = 2**32 - 1, poisson_thresholds(1.5).tolist()
 
@@ -66,7 +60,7 @@ def test_the_generators_are_xoshiro128plusplus():
 def test_counts_follow_the_distribution(events):
     """Chi-square over 2e5 draws, and no correlation between neurons or steps."""
     n, steps = 2000, 100
-    rng, drawn = generators(jax.random.key(1), n), []
+    rng, drawn = generators(1, n), []
     step = jax.jit(lambda r: poisson_counts(r, poisson_thresholds(events), n))
     for _ in range(steps):
         rng, counts = step(rng)
@@ -93,7 +87,7 @@ def populations(sizes=(1100, 1999), weight=0.4, dtype=jnp.float32):
         its = tuple(Port(f(np.zeros(n)), f(0.9), f(3.0), False) for _ in range(k + 1))
         each = f(np.linspace(0.1, weight, n))
         random = tuple(
-            Poisson(j, generators(jax.random.key(10 * k + j), n), poisson_thresholds(1.3), w)
+            Poisson(j, generators(10 * k + j, n), poisson_thresholds(1.3), w)
             for j, w in zip(range(k + 1), (f(weight), each), strict=False)
         )
         made.append(Population(lif_step.LIF_REF, n, state, params, f(0), True, its, random))

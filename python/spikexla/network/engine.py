@@ -17,7 +17,7 @@ from ..ops.neuron_kernel import NeuronKernel
 from ..ops.wiring import Projection, Wiring, pack
 from ..synapse.coba import COBA
 from . import under_way
-from .capture import Fed, NotAPlan, Plan
+from .capture import Fed, Plan
 from .under_way import Sent
 
 
@@ -33,7 +33,7 @@ class _Structure(NamedTuple):
 
 
 class Engine:
-    """A captured network in `network_run`. Raises NotAPlan, which says what stands in the way."""
+    """A captured network in `network_run`."""
 
     def __init__(self, plan: Plan, record: bool) -> None:
         self.plan, self.populations, self.record = plan, plan.populations, record
@@ -44,12 +44,8 @@ class Engine:
             tuple(p.spk_reset == "hard" for p in plan.populations),
             kinds,
             tuple(self._sent(f) for f in self._delayed()),
-            tuple(
-                tuple(self._port(k, p.syn) for p in its) for k, its in enumerate(plan.random)
-            ),
+            tuple(tuple(self._port(k, p.syn) for p in its) for k, its in enumerate(plan.random)),
         )
-        if not under_way.agree(self.structure.sent, self._histories()):
-            raise NotAPlan("projections of the same neurons remember different spikes")
         self.wiring = self._wiring()
         self.constants = self._constants()
         self.compiled: dict[int, Any] = {}
@@ -76,12 +72,9 @@ class Engine:
 
     def _wiring(self) -> Wiring:
         """The packed synapses; those of the last run if nothing in them has changed."""
-        fed = self.plan.fed
-        dt = environ.get_dt_ms()
-        arrays = [
-            (f.projection.comm.conn, f.projection.comm.weight_mantissa, f.projection.delay_steps(dt))
-            for f in fed
-        ]
+        dt, fed = environ.get_dt_ms(), self.plan.fed
+        projections = [f.projection for f in fed]
+        arrays = [(p.comm.conn, p.comm.weight_mantissa, p.delay_steps(dt)) for p in projections]
         places = [self._place(f) for f in fed]
         sizes, ports = self.structure.sizes, [len(kinds) for kinds in self.structure.kinds]
         dtype = self.populations[0].kernel_state()[0].dtype
@@ -89,8 +82,8 @@ class Engine:
         last = _WIRED.get(self.populations[0])
         if last is not None and last.what == what and _same(last.arrays, arrays):
             return last.wiring
-        projections = [Projection(*place, *its) for place, its in zip(places, arrays, strict=True)]
-        wiring = pack(sizes, ports, projections, dtype)
+        wired = [Projection(*place, *its) for place, its in zip(places, arrays, strict=True)]
+        wiring = pack(sizes, ports, wired, dtype)
         _WIRED[self.populations[0]] = _Wired(what, arrays, wiring)
         return wiring
 
@@ -107,7 +100,10 @@ class Engine:
             jax.tree.map(functools.partial(_one_or_each, p.in_size), both)
             for p, both in zip(plan.populations, zip(params, synapses, strict=True), strict=True)
         ]
-        random = [[(p.thresholds(dt), p.weight_mantissa) for p in its] for its in plan.random]
+        random = [
+            [(p.thresholds(dt), _one_or_each(p.post.in_size, p.weight_mantissa)) for p in its]
+            for its in plan.random
+        ]
         params, ports = zip(*flat, strict=True)
         return list(params), list(ports), plan.drives, random, self.wiring
 

@@ -21,17 +21,17 @@ class Sent(NamedTuple):
     steps: int
 
 
-def agree(sent: Sequence[Sent], histories: Sequence[Any]) -> bool:
-    """Whether projections from the same neurons know the same spikes, as far back as they go."""
-    seen: dict[tuple[int, int, int], np.ndarray] = {}
-    for s, history in zip(sent, histories, strict=True):
-        rows, key = np.asarray(history), (s.population, s.low, s.high)
-        known = seen.setdefault(key, rows)
+def agree(sources: Sequence[Any], histories: Sequence[Any]) -> bool:
+    """Whether projections of the same sources know the same spikes, as far back as they go."""
+    seen: dict[Any, np.ndarray] = {}
+    for source, history in zip(sources, histories, strict=True):
+        rows = np.asarray(history)
+        known = seen.setdefault(source, rows)
         both = min(len(known), len(rows))
         if not np.array_equal(known[:both], rows[:both]):
             return False
         if len(rows) > len(known):
-            seen[key] = rows
+            seen[source] = rows
     return True
 
 

@@ -50,9 +50,7 @@ class Population(NamedTuple):
     hard: bool
     ports: tuple[Port, ...]
     poissons: tuple[Poisson, ...] = ()
-    history: Any = (
-        None  # uint32 (longest delay, words): row j, what fired j + 2 steps ago
-    )
+    history: Any = None  # uint32 (longest delay, words): row j, what fired j + 2 steps ago
 
 
 class After(NamedTuple):

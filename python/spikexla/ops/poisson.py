@@ -17,28 +17,25 @@ import numpy as np
 MOST_EVENTS = 60.0  # a step: beyond, a table of thresholds is the wrong way
 
 
-def generators(key: Any, n: int) -> jax.Array:
-    """Generators for `n` neurons, uint32 (ceil(n / 64), 4, 16), from a key of `jax.random`."""
-    return jax.random.bits(key, (-(-n // 64), 4, 16), jnp.uint32)
+def generators(seed: int, n: int) -> np.ndarray:
+    """Generators for `n` neurons, uint32 (ceil(n / 64), 4, 16), from a seed."""
+    words = np.random.Philox(key=seed).random_raw(-(-n // 64) * 32)
+    return words.astype("<u8").view("<u4").reshape(-1, 4, 16)
 
 
-def poisson_thresholds(events: float) -> np.ndarray:
-    """c_j = P(K <= j) 2^32 for a mean of `events`: uint32, up to where 2^-33 is left.
+def poisson_thresholds(mean: float) -> np.ndarray:
+    """c_j = P(K <= j) 2^32 for j = 0 ... L - 1, ascending uint32; nothing for a mean of 0.
 
-    Errors: ValueError for a mean that is negative, not finite or above 60.
+    L is the least with P(K >= L) < 2^-33. The mean is at most MOST_EVENTS.
     """
-    if not 0 <= events <= MOST_EVENTS:
-        raise ValueError(
-            f"a Poisson input has {events} events a step; 0 to {MOST_EVENTS:.0f} are possible. "
-            "Take a smaller dt, several inputs of a part of the rate, or a constant current."
-        )
-    most = int(events + 12 * math.sqrt(events) + 40)
-    j = np.arange(most)
-    log_p = -events + j * math.log(max(events, 1e-300)) - np.array([math.lgamma(k + 1) for k in j])
-    tail = np.cumsum(np.exp(log_p)[::-1])[::-1]  # P(K >= j), from the small ones up
-    below = np.minimum(np.floor((1 - np.append(tail[1:], 0)) * 2.0**32), 2.0**32 - 1)
-    needed = int(np.count_nonzero(tail >= 2.0**-33))
-    return below[: max(needed, 1)].astype(np.uint32)
+    if mean == 0:
+        return np.zeros(0, np.uint32)
+    below, term, levels = 0.0, math.exp(-mean), []
+    while 1 - below >= 2.0**-33:
+        below += term
+        levels.append(below)
+        term *= mean / len(levels)
+    return np.minimum(np.floor(np.array(levels) * 2.0**32), 2**32 - 1).astype(np.uint32)
 
 
 def poisson_counts(rng: jax.Array, thresholds: Any, n: int) -> tuple[jax.Array, jax.Array]:
@@ -48,7 +45,7 @@ def poisson_counts(rng: jax.Array, thresholds: Any, n: int) -> tuple[jax.Array, 
     for _ in range(4):
         word = _rotated(s0 + s3, 7) + s0
         counts.append((word[..., None] >= thresholds).sum(-1, dtype=jnp.int32))
-        t = s1 << 9
+        t = s1 << jnp.uint32(9)
         s2, s3 = s2 ^ s0, s3 ^ s1
         s1, s0 = s1 ^ s2, s0 ^ s3
         s2, s3 = s2 ^ t, _rotated(s3, 11)
@@ -56,4 +53,4 @@ def poisson_counts(rng: jax.Array, thresholds: Any, n: int) -> tuple[jax.Array, 
 
 
 def _rotated(x: jax.Array, k: int) -> jax.Array:
-    return x << k | x >> (32 - k)
+    return x << jnp.uint32(k) | x >> jnp.uint32(32 - k)

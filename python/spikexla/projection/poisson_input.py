@@ -15,12 +15,10 @@ from ..comm.each import Each
 from ..connect.base import check_seed
 from ..dynamics import Deferred, Dynamics
 from ..module import Batch
+from ..ops.poisson import MOST_EVENTS, generators, poisson_counts, poisson_thresholds
 from ..state import ShortTermState, has_tracer
 from ..units import mantissa
 from .align_post import AlignPostProj
-
-LANES, GROUP = 16, 64  # neurons drawn at once, and those that share 16 generators
-MOST_EVENTS = 60.0  # expected in a step
 
 
 class PoissonInput(AlignPostProj):
@@ -101,54 +99,25 @@ class PoissonInput(AlignPostProj):
 
         L is the least with P(K >= L) < 2^-33.
         """
-        mean = self.expected(dt)
-        if mean == 0:
-            return np.zeros(0, np.uint32)
-        below, term, levels = 0.0, math.exp(-mean), []
-        while 1 - below >= 2.0**-33:
-            below += term
-            levels.append(below)
-            term *= mean / len(levels)
-        return np.minimum(np.floor(np.array(levels) * 2.0**32), 2**32 - 1).astype(np.uint32)
+        return poisson_thresholds(self.expected(dt))
 
     # -- states -------------------------------------------------------------------------------
 
     def init_state(self, batch_size: Batch = None) -> None:
         """Starts the input again; the generators have no batch axis."""
-        groups = -(-self.post.size // GROUP)
-        words = np.random.Philox(key=self.seed).random_raw(groups * 2 * LANES)
-        seeds = words.astype("<u8").view("<u4").reshape(groups, 4, LANES)
         with jax.ensure_compile_time_eval():
-            self.rng = ShortTermState(jnp.array(seeds, jnp.uint32))
+            self.rng = ShortTermState(jnp.array(generators(self.seed, self.post.size), jnp.uint32))
 
     # -- stepping -----------------------------------------------------------------------------
 
     def update(self) -> None:
         """Draws the events of this step."""
         thresholds = self.thresholds(environ.get_dt_ms())
-        words, self.rng.value = draw(self.rng.value)
-        words = words.reshape(-1)[: self.post.size].reshape(self.post.in_size)
-        events = (words[..., None] >= jnp.asarray(thresholds)).sum(-1, dtype=jnp.int32)
+        self.rng.value, events = poisson_counts(self.rng.value, thresholds, self.post.size)
+        events = events.reshape(self.post.in_size)
         self.syn.add_delta_input(str(self.name), Deferred(self.comm, events, math.inf))
         if not self.merging:
             self.out.bind_cond(self.syn())
-
-
-def draw(rng: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(words (groups, 4, 16), the generators after it): four rounds of xoshiro128++."""
-    s0, s1, s2, s3 = (rng[..., k, :] for k in range(4))
-    words = []
-    for _ in range(GROUP // LANES):
-        words.append(_rotated(s0 + s3, 7) + s0)
-        t = s1 << jnp.uint32(9)
-        s2, s3 = s2 ^ s0, s3 ^ s1
-        s1, s0 = s1 ^ s2, s0 ^ s3
-        s2, s3 = s2 ^ t, _rotated(s3, 11)
-    return jnp.stack(words, -2), jnp.stack([s0, s1, s2, s3], -2)
-
-
-def _rotated(x: jax.Array, by: int) -> jax.Array:
-    return (x << jnp.uint32(by)) | (x >> jnp.uint32(32 - by))
 
 
 def _one(name: str, given: Any, unit: str) -> float:
