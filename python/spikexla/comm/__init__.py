@@ -3,4 +3,5 @@
 from .base import EventComm as EventComm
 from .fixed import EventFixedNumConn as EventFixedNumConn
 from .fixed import EventFixedProb as EventFixedProb
+from .fixed import EventFixedTotal as EventFixedTotal
 from .linear import Linear as Linear
