@@ -129,7 +129,7 @@ WRONG = {
 def test_what_cannot_be_recorded_is_named_and_changes_no_state(case, dt):
     record, error, message = WRONG[case]
     made, same = net(), net()
-    with pytest.raises(error, match=".*") as raised:
+    with pytest.raises(error) as raised:
         sx.simulate(made, 1.0, record=record)
     assert message in str(raised.value)
     assert same_bits(made, same)
@@ -203,7 +203,7 @@ def test_a_file_that_is_there_is_never_spoiled(case, dt, tmp_path):
     path, made, same = tmp_path / "spikes.h5", net(), net()
     make(path)
     before = path.read_bytes() if path.is_file() else b""
-    with pytest.raises((OSError, ValueError), match=".*") as raised:
+    with pytest.raises((OSError, ValueError)) as raised:
         sx.simulate(made, 1.0, to=path, append=append)
     assert message in str(raised.value)
     assert (path.read_bytes() if path.is_file() else b"") == before
@@ -215,6 +215,10 @@ def test_a_place_that_is_not_there_is_said_at_once(dt, tmp_path):
         sx.simulate(net(), 1.0, to=tmp_path / "none" / "spikes.h5")
     with pytest.raises(ValueError, match="has none"):
         sx.simulate(net(), 1.0, to=tmp_path / "spikes.h5", record=False)
+    made = net()
+    sx.nn.init_all_states(made, batch_size=2)
+    with pytest.raises(ValueError, match="batch axis"):
+        sx.simulate(made, 1.0, to=tmp_path / "spikes.h5")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -223,27 +227,24 @@ class Busy(sx.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.neuron = sx.LIF(2000, V_th=-1.0, V_reset=-2.0)
+        self.neuron = sx.LIF(2000, spk_reset="hard")
 
     def update(self):
-        return self.neuron(0.0)
+        return self.neuron(1e4)
 
 
 def test_a_long_recording_takes_disk_and_no_memory(dt, tmp_path, monkeypatch):
     """Each chunk of 10 steps is 20000 spikes, 16 bytes each; nothing of it stays in the process."""
     sizes, kept, path = [], [], tmp_path / "spikes.h5"
-    held = {}
-
-    class Watched(recorder.Recorder):
-        def __init__(self, *args):
-            super().__init__(*args)
-            held["recorder"] = self
-
-    monkeypatch.setattr("spikexla.network.simulate.Recorder", Watched)
+    held = []
+    made = recorder.Recorder.__init__
+    monkeypatch.setattr(
+        recorder.Recorder, "__init__", lambda self, *args: (held.append(self), made(self, *args))[1]
+    )
 
     def look(done, steps):
         sizes.append(os.stat(path).st_size)
-        state = held["recorder"]._kept
+        state = held[0]._kept
         kept.append(sum(a.nbytes for c in state.spikes for both in c.values() for a in both))
 
     result = sx.simulate(Busy(), 10.0, to=path, chunk=1.0, progress=look)
@@ -328,7 +329,7 @@ def test_a_full_disk_leaves_state_and_file_at_the_last_finished_chunk(dt, tmp_pa
 
     def full(self, size):
         calls.append(size)
-        if len(calls) == 4:  # the file itself, two chunks, then no more
+        if len(calls) == 3:  # two chunks, then no more
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         reserve(self, size)
 
@@ -380,7 +381,7 @@ def test_hdf5_survives_a_file_that_cannot_grow(tmp_path):
     assert "append=True" in done.stdout
 
 
-def test_an_append_that_fails_half_way_adds_nothing(tmp_path, monkeypatch):
+def test_an_append_that_fails_half_way_adds_nothing(tmp_path):
     path = tmp_path / "spikes.h5"
     with spikefile.SpikeFile(path, {"A": 9, "B": 9}) as file:
         file.append({"A": ([1.0], [1]), "B": ([1.0], [2])}, 5.0)

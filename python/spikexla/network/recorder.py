@@ -87,7 +87,7 @@ class Recorder:
         return {
             "steps": done,
             "spikes": self._spikes(sizes),
-            "file": None if self._file is None else self._file.path,
+            "file": self._file.path if self._file is not None and done else None,
             "rates_hz": {
                 name: self._totals[name] / n.size / seconds if done else 0.0
                 for name, n in self.wanted.rasters.items()
@@ -97,7 +97,7 @@ class Recorder:
         }
 
     def _spikes(self, sizes: dict[str, int]) -> Any:
-        if self._file is not None:
+        if self._file is not None and self._kept.done:
             return StoredSpikes(self._file.path, sizes, self.dt, self._first, self._kept.done)
         return {
             name: joined([chunk[name] for chunk in self._kept.spikes], n, self.dt)

@@ -81,6 +81,7 @@ def simulate(
     chosen = _backend.resolve(backend)
     plan, why = _plan(net, tuple(inputs), wanted, chosen)
     with _backend(chosen), contextlib.ExitStack() as stack:
+        recorder = stack.enter_context(contextlib.closing(Recorder(wanted, steps, dt, to, append)))
         start = time.perf_counter()
         run: Any = (
             Engine(plan, bool(wanted.rasters))
@@ -90,7 +91,6 @@ def simulate(
         for n in dict.fromkeys(sizes):  # before the run, so that the two times can be told apart
             run.compile(n)
         report = stack.enter_context(reporting(progress, "simulate", steps))
-        recorder = stack.enter_context(contextlib.closing(Recorder(wanted, steps, dt, to, append)))
         compiled = time.perf_counter()
 
         def result() -> Result:

@@ -49,26 +49,20 @@ class SpikeFile:
             )
         self._disk = _Disk(self.path, "r+b" if old else "x+b")
         self._file: Any = None
+        self._empty = not old
         try:
             if not old:
-                self._disk.reserve(8192 * len(populations))
+                self._disk.writeall(_empty(populations))
             try:
-                self._file = h5py.File(self._disk, "r+" if old else "w")
-                self._groups = self._open(populations, new=not old)
+                self._file = h5py.File(self._disk, "r+")
+                self._groups = self._open(populations)
             except (OSError, RuntimeError, KeyError) as error:
                 raise ValueError(f"{self.path} is no spike file to append to ({error}).") from error
-            self._file.flush()
-            self._disk.check()
         except BaseException:
             self.close()
-            if not old:
-                os.unlink(self.path)
             raise
 
-    def _open(self, populations: Mapping[str, int], new: bool) -> dict[str, Any]:
-        if new:
-            new_file(self._file, dict.fromkeys(populations), chunk=CHUNK)
-            self._file["spikes"].attrs[DONE] = 0.0
+    def _open(self, populations: Mapping[str, int]) -> dict[str, Any]:
         spikes = self._file["spikes"]
         if DONE not in spikes.attrs or set(spikes) != set(populations):
             raise ValueError(
@@ -90,6 +84,7 @@ class SpikeFile:
             self._file["spikes"].attrs[DONE] = until_ms
             self._file.flush()
             self._disk.check()
+            self._empty = False
         except BaseException:
             for name, size in before.items():
                 for data in self._groups[name].values():
@@ -105,19 +100,33 @@ class SpikeFile:
             group[key][size:] = np.asarray(values, group[key].dtype)
 
     def close(self) -> None:
-        """Ends the file."""
+        """Ends the file; a new one that nothing was appended to is gone."""
+        file, self._file = self._file, None
         try:
-            if self._file is not None:
-                self._file.close()
+            if file is not None:
+                file.close()
         finally:
-            self._file = None
             self._disk.close()
+            if self._empty:
+                self._empty = False
+                os.unlink(self.path)
 
     def __enter__(self) -> SpikeFile:
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+def _empty(populations: Mapping[str, int]) -> bytes:
+    """A file without spikes."""
+    import h5py
+
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        new_file(file, dict.fromkeys(populations), chunk=CHUNK)
+        file["spikes"].attrs[DONE] = 0.0
+    return content.getvalue()
 
 
 class _Disk(io.FileIO):
@@ -146,12 +155,16 @@ class _Disk(io.FileIO):
                 self._path,
             ) from error
 
-    def write(self, data: Any) -> int:
-        """All of `data`; a failure is kept for `check`."""
+    def writeall(self, data: Any) -> None:
+        """Writes all of `data`. OSError where there is no room."""
         left = memoryview(data).cast("B")
+        while left:
+            left = left[super().write(left) or 0 :]
+
+    def write(self, data: Any) -> int:
+        """What HDF5 writes: all of `data`; a failure is kept for `check`."""
         try:
-            while left:
-                left = left[super().write(left) or 0 :]
+            self.writeall(data)
         except OSError as error:
             self.error = self.error or error
         return len(data)
