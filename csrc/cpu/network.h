@@ -29,6 +29,16 @@ struct Port {
   bool conductance;
 };
 
+// Random spikes to every neuron of a population, through one of its ports.
+template <class T>
+struct Poisson {
+  int64_t port;
+  uint32_t* rng;  // (ceil(size / 64), 4, 16)
+  const uint32_t* thresholds;
+  int64_t num_thresholds;
+  abi::Stream<T> weight;
+};
+
 template <class T>
 struct Population {
   const abi::NeuronRow* model;
@@ -37,6 +47,7 @@ struct Population {
   T* state[abi::kMaxFields];
   abi::Stream<T> params[abi::kMaxFields], drive;
   std::vector<Port<T>> ports;
+  std::vector<Poisson<T>> poissons;
   uint32_t* history;  // (longest delay, words()) bits: row j holds the spikes of j + 2 steps ago
   uint32_t* raster;   // (steps, words()) bits, or null
   int64_t words() const { return (size + 31) / 32; }
@@ -321,6 +332,9 @@ class Network {
     alignas(64) T I[kBlock], G[kBlock];
     uint32_t bits[kBlock / 32];
     abi::SynapseBlock<T> b = synapse_block(s, p, first, lanes);
+    for (const Poisson<T>& q : pop.poissons)
+      synapses().poisson({lanes, b.g[q.port], q.rng + first, q.thresholds, q.num_thresholds,
+                          {q.weight.at + first * q.weight.lane, q.weight.lane, 0}});
     b.decays = t + 1 < steps_;  // the last step leaves g as a step-by-step run would
     b.I = I;
     b.G = G;

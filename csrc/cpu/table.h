@@ -84,10 +84,22 @@ struct SynapseBlock {
   T *I, *G;
 };
 
+// A Poisson input to one port of a block, which starts at a group of 64 neurons; see poisson.h.
+template <class T>
+struct PoissonBlock {
+  int64_t lanes;
+  T* g;
+  uint32_t* rng;  // (groups, 4, 16)
+  const uint32_t* thresholds;
+  int64_t num_thresholds;
+  Stream<T> weight;
+};
+
 template <class T>
 struct SynapseLoops {
   void (*drive)(const SynapseBlock<T>&);  // sets I and G, then decays every g
   void (*decay)(const SynapseBlock<T>&);  // only that
+  void (*poisson)(const PoissonBlock<T>&);
 };
 
 template <class T>

@@ -1,12 +1,14 @@
 // XLA handler of network_run: reads the plan and the buffers, checks them, runs the network.
 //
-// plan   slices; populations, {model, size, hard, ports} each; {conductance} each port;
+// plan   slices; populations, {model, size, hard, ports, Poisson inputs} each; {conductance} each
+//        port; {port} each Poisson input;
 //        first delay, delays, whether weights are one a synapse (else one a row),
 //        bundles, {pre, low, high} each
-// args   states..., g..., histories...                        (in place: also the first results)
+// args   states..., g..., histories..., generators...         (in place: also the first results)
 //        {params..., drive} each population, {decay, value} each port,
+//        {thresholds, weight} each Poisson input,
 //        starts, runs, targets, weights                       (wiring.h)
-// rets   states..., g..., histories..., rasters...
+// rets   states..., g..., histories..., generators..., rasters...
 //        histories are (longest delay, ceil(size / 32)) uint32, rasters (steps, ceil(size / 32)) or
 //        without elements
 //
@@ -57,6 +59,14 @@ class Reader {
     const int64_t n = b.element_count();
     if (n != 1 && n != size) fail("a parameter has " + std::to_string(n) + " values");
     return {reinterpret_cast<const T*>(b.untyped_data()), n == 1 ? 0 : 1, 0};
+  }
+
+  const uint32_t* words(int64_t* count) {
+    if (!has_args(1)) return nullptr;
+    const ffi::AnyBuffer b = arg();
+    if (b.element_type() != ffi::U32) fail("thresholds must be uint32");
+    *count = b.element_count();
+    return reinterpret_cast<const uint32_t*>(b.untyped_data());
   }
 
   uint32_t* raster(int64_t steps, int64_t words) {
@@ -141,11 +151,17 @@ ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
     const int64_t its = r.number();
     if (its < 0 || its > abi::kMaxPorts) return invalid("network_run: too many ports");
     p.ports.resize(its);
+    p.poissons.resize(std::max<int64_t>(0, r.number()));
     sizes.push_back(p.size);
     ports.push_back(int64_t(p.ports.size()));
   }
   for (auto& p : pops)
     for (auto& port : p.ports) port.conductance = r.number() != 0;
+  for (auto& p : pops)
+    for (auto& q : p.poissons) {
+      q.port = r.number();
+      if (q.port < 0 || q.port >= int64_t(p.ports.size())) r.fail("a Poisson input has no port");
+    }
   Slices slices(count, std::move(sizes), ports);
   Synapses<T> synapses = read_sources(r, pops);
   for (auto& p : pops)
@@ -154,6 +170,8 @@ ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
     for (auto& port : p.ports) port.g = r.in_place<T>(p.size);
   const int64_t longest = synapses.first_delay + synapses.delays - 1;
   for (auto& p : pops) p.history = r.in_place<uint32_t>(longest * p.words());
+  for (auto& p : pops)
+    for (auto& q : p.poissons) q.rng = r.in_place<uint32_t>((p.size + 63) / 64 * 64);
   for (auto& p : pops) {
     for (int k = 0; k < p.model->num_params; ++k) p.params[k] = r.stream<T>(p.size);
     p.drive = r.stream<T>(p.size);
@@ -162,6 +180,11 @@ ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
     for (auto& port : p.ports) {
       port.decay = r.stream<T>(p.size);
       port.value = r.stream<T>(p.size);
+    }
+  for (auto& p : pops)
+    for (auto& q : p.poissons) {
+      q.thresholds = r.words(&q.num_thresholds);
+      q.weight = r.stream<T>(p.size);
     }
   synapses = read_synapses(r, slices, std::move(synapses));
   for (auto& p : pops) p.raster = r.raster(steps, p.words());

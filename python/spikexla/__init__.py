@@ -18,6 +18,7 @@ from .checkpoint import load_checkpoint as load_checkpoint
 from .checkpoint import save_checkpoint as save_checkpoint
 from .comm import EventFixedNumConn as EventFixedNumConn
 from .comm import EventFixedProb as EventFixedProb
+from .comm import EventFixedTotal as EventFixedTotal
 from .comm import Linear as Linear
 from .config import config as config
 from .memory import keep_memory as keep_memory
@@ -31,6 +32,7 @@ from .neuron import LIFRef as LIFRef
 from .projection import AlignPostProj as AlignPostProj
 from .projection import CurrentProj as CurrentProj
 from .projection import DeltaProj as DeltaProj
+from .projection import PoissonInput as PoissonInput
 from .state import LongTermState as LongTermState
 from .state import ParamState as ParamState
 from .state import ShortTermState as ShortTermState

@@ -1,6 +1,8 @@
 """Connections: from the spikes of sources to the sums of weights at targets."""
 
 from .base import EventComm as EventComm
+from .each import Each as Each
 from .fixed import EventFixedNumConn as EventFixedNumConn
 from .fixed import EventFixedProb as EventFixedProb
+from .fixed import EventFixedTotal as EventFixedTotal
 from .linear import Linear as Linear

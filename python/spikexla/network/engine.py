@@ -12,11 +12,13 @@ import jax.numpy as jnp
 from .. import environ
 from ..neuron.base import Neuron
 from ..ops import library
-from ..ops.network_run import Population, Port, network_run
+from ..ops.network_run import Poisson, Population, Port, network_run
 from ..ops.neuron_kernel import NeuronKernel
 from ..ops.wiring import Projection, Wiring, pack
 from ..synapse.coba import COBA
+from . import under_way
 from .capture import Fed, Plan
+from .under_way import Sent
 
 
 class _Structure(NamedTuple):
@@ -26,6 +28,8 @@ class _Structure(NamedTuple):
     sizes: tuple[int, ...]
     hard: tuple[bool, ...]
     kinds: tuple[tuple[bool, ...], ...]  # of each population's ports: conductance or current
+    sent: tuple[Sent, ...]  # by the projections with delays
+    random: tuple[tuple[int, ...], ...]  # the ports of each population's Poisson inputs
 
 
 class Engine:
@@ -39,22 +43,38 @@ class Engine:
             tuple(p.size for p in plan.populations),
             tuple(p.spk_reset == "hard" for p in plan.populations),
             kinds,
+            tuple(self._sent(f) for f in self._delayed()),
+            tuple(tuple(self._port(k, p.syn) for p in its) for k, its in enumerate(plan.random)),
         )
         self.wiring = self._wiring()
         self.constants = self._constants()
         self.compiled: dict[int, Any] = {}
 
     def _place(self, f: Fed) -> tuple[int, int, int, int, int]:
-        index = {id(p): k for k, p in enumerate(self.populations)}
-        post = index[id(f.projection.post)]
-        synapses = [synapse for synapse, _ in self.plan.ports[post]]
-        port = next(k for k, synapse in enumerate(synapses) if synapse is f.projection.syn)
-        return index[id(f.pre)], f.low, f.high, post, port
+        post = self._index(f.projection.post)
+        return self._index(f.pre), f.low, f.high, post, self._port(post, f.projection.syn)
+
+    def _index(self, population: Neuron) -> int:
+        return next(k for k, p in enumerate(self.populations) if p is population)
+
+    def _port(self, population: int, synapse: Any) -> int:
+        ports = self.plan.ports[population]
+        return next(k for k, (its, _) in enumerate(ports) if its is synapse)
+
+    def _delayed(self) -> list[Fed]:
+        return [f for f in self.plan.fed if f.projection.delayed]
+
+    def _sent(self, f: Fed) -> Sent:
+        return Sent(self._index(f.pre), f.low, f.high, f.projection.history.value.shape[0])
+
+    def _histories(self) -> list[Any]:
+        return [f.projection.history.value for f in self._delayed()]
 
     def _wiring(self) -> Wiring:
         """The packed synapses; those of the last run if nothing in them has changed."""
-        fed = self.plan.fed
-        arrays = [(f.projection.comm.conn, f.projection.comm.weight_mantissa) for f in fed]
+        dt, fed = environ.get_dt_ms(), self.plan.fed
+        projections = [f.projection for f in fed]
+        arrays = [(p.comm.conn, p.comm.weight_mantissa, p.delay_steps(dt)) for p in projections]
         places = [self._place(f) for f in fed]
         sizes, ports = self.structure.sizes, [len(kinds) for kinds in self.structure.kinds]
         dtype = self.populations[0].kernel_state()[0].dtype
@@ -62,10 +82,8 @@ class Engine:
         last = _WIRED.get(self.populations[0])
         if last is not None and last.what == what and _same(last.arrays, arrays):
             return last.wiring
-        projections = [
-            Projection(*place, *both) for place, both in zip(places, arrays, strict=True)
-        ]
-        wiring = pack(sizes, ports, projections, dtype)
+        wired = [Projection(*place, *its) for place, its in zip(places, arrays, strict=True)]
+        wiring = pack(sizes, ports, wired, dtype)
         _WIRED[self.populations[0]] = _Wired(what, arrays, wiring)
         return wiring
 
@@ -82,17 +100,21 @@ class Engine:
             jax.tree.map(functools.partial(_one_or_each, p.in_size), both)
             for p, both in zip(plan.populations, zip(params, synapses, strict=True), strict=True)
         ]
-        return (
-            [params for params, _ in flat],
-            [ports for _, ports in flat],
-            plan.drives,
-            self.wiring,
-        )
+        random = [
+            [(p.thresholds(dt), _one_or_each(p.post.in_size, p.weight_mantissa)) for p in its]
+            for its in plan.random
+        ]
+        params, ports = zip(*flat, strict=True)
+        return list(params), list(ports), plan.drives, random, self.wiring
 
     def _values(self) -> Any:
-        """The arrays of the States: of the neurons, and the g of their synapses."""
-        states = [p.kernel_state() for p in self.populations]
-        return states, [[synapse.kernel_state() for synapse, _ in its] for its in self.plan.ports]
+        """The arrays of the States, which a chunk changes."""
+        return (
+            [p.kernel_state() for p in self.populations],
+            [[synapse.kernel_state() for synapse, _ in its] for its in self.plan.ports],
+            self._histories(),
+            [[p.rng.value for p in its] for its in self.plan.random],
+        )
 
     def compile(self, steps: int) -> None:
         """Compiles a chunk of this many steps."""
@@ -102,12 +124,18 @@ class Engine:
 
     def advance(self, steps: int, at: int) -> list:
         """Runs a chunk, gives the States their new values and returns the rasters."""
-        (states, gs), rasters = self.compiled[steps](self._values(), self.constants)
+        after, rasters = self.compiled[steps](self._values(), self.constants)
+        states, gs, histories, generators = after
         for p, state in zip(self.populations, states, strict=True):
             p.set_kernel_state(state)
         for its, values in zip(self.plan.ports, gs, strict=True):
             for (synapse, _), g in zip(its, values, strict=True):
                 synapse.set_kernel_state(g)
+        for f, history in zip(self._delayed(), histories, strict=True):
+            f.projection.history.value = history
+        for its, values in zip(self.plan.random, generators, strict=True):
+            for p, rng in zip(its, values, strict=True):
+                p.rng.value = rng
         return jax.block_until_ready((rasters, states))[0]
 
 
@@ -141,26 +169,36 @@ def _compiled(structure: _Structure, steps: int, record: bool, tree: Any, shapes
 
 
 def _run(structure: _Structure, steps: int, record: bool, values: Any, constants: Any) -> Any:
-    """`steps` steps on plain arrays: ((states, gs), rasters)."""
-    states, gs = jax.tree.map(lambda x: x.reshape(-1), values)
-    params, synapses, drives, wiring = constants
+    """`steps` steps on plain arrays: (the values after them, rasters)."""
+    states, gs = jax.tree.map(lambda x: x.reshape(-1), values[:2])
+    histories, generators = values[2:]
+    params, synapses, drives, random, wiring = constants
     ports = [
         tuple(Port(g, decay, value, kind) for g, (decay, value), kind in zip(*three, strict=True))
         for three in zip(gs, synapses, structure.kinds, strict=True)
     ]
+    poissons = [
+        tuple(Poisson(port, rng, *law) for port, rng, law in zip(*three, strict=True))
+        for three in zip(structure.random, generators, random, strict=True)
+    ]
+    sizes, sent = structure.sizes, structure.sent
     populations = [
-        Population(kernel, size, state, param, drive, hard, its)
-        for kernel, size, hard, state, param, drive, its in zip(
+        Population(kernel, size, state, param, drive, hard, its, drawn, history)
+        for kernel, size, hard, state, param, drive, its, drawn, history in zip(
             structure.kernels,
-            structure.sizes,
+            sizes,
             structure.hard,
             states,
             params,
             drives,
             ports,
+            poissons,
+            under_way.merged(sent, histories, sizes, wiring.longest),
             strict=True,
         )
     ]
     after = network_run(populations, wiring, steps, record=record)
-    states = jax.tree.map(lambda x, old: x.reshape(old.shape), (after.states, after.gs), values)
-    return states, after.rasters
+    flat = (after.states, after.gs)
+    states, gs = jax.tree.map(lambda x, old: x.reshape(old.shape), flat, values[:2])
+    histories = under_way.parted(sent, after.histories, sizes)
+    return (states, gs, histories, after.generators), after.rasters

@@ -15,6 +15,7 @@ from ..dynamics import Deferred, Dynamics, Size
 from ..module import Batch
 from ..ops.neuron_kernel import NeuronKernel, is_hard
 from ..ops.neuron_step import neuron_step
+from ..ops.rounded import rounded
 from ..state import rely_on
 from ..synapse.base import SynOut
 from ..transform.staged import staged
@@ -155,6 +156,7 @@ class Neuron(Dynamics, abc.ABC):
             if isinstance(inp, SynOut):
                 value = self.port_value(inp.synapse, inp, environ.get_dt_ms())
                 part, slope = inp.linear() if value is None else inp.linear(value)
+                part = rounded(part)
             elif callable(inp):
                 part, slope = self._linearised(inp, what)
             else:

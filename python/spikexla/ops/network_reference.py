@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import surrogate as surrogates
+from .poisson import poisson_counts
 from .raster import pack_bits, spikes_of
 from .wiring import Wiring
 
@@ -18,7 +19,7 @@ def network_reference(populations: Any, wiring: Wiring, steps: int, record: bool
     synapses = _Synapses(wiring)
 
     def body(carry, _):
-        states, gs, histories = carry
+        states, gs, histories, generators = carry
         spikes = [_spiked(p, s) for p, s in zip(populations, states, strict=True)]
         gs = [
             [g * port.decay for g, port in zip(gp, p.ports, strict=True)]
@@ -26,18 +27,25 @@ def network_reference(populations: Any, wiring: Wiring, steps: int, record: bool
         ]
         seen = [jnp.concatenate([s[None], h]) for s, h in zip(spikes, histories, strict=True)]
         gs = synapses.deliver(seen, gs)
+        generators, gs = _poisson(populations, generators, gs)
         states = [_advance(p, s, g) for p, s, g in zip(populations, states, gs, strict=True)]
         bits = [pack_bits(_spiked(p, s)) for p, s in zip(populations, states, strict=True)]
-        return (states, gs, [s[:-1] for s in seen]), bits if record else None
+        return (states, gs, [s[:-1] for s in seen], generators), bits if record else None
 
     histories = [spikes_of(p.history, p.size) for p in populations]
-    start = [p.state for p in populations], [[q.g for q in p.ports] for p in populations], histories
-    (states, gs, histories), rasters = jax.lax.scan(body, start, None, length=steps)
+    start = (
+        [p.state for p in populations],
+        [[q.g for q in p.ports] for p in populations],
+        histories,
+        [[q.rng for q in p.poissons] for p in populations],
+    )
+    (states, gs, histories, generators), rasters = jax.lax.scan(body, start, None, length=steps)
     if not record:
         rasters = [jnp.zeros((0, -(-p.size // 32)), jnp.uint32) for p in populations]
     flat = [*(x for s in states for x in s), *(g for gp in gs for g in gp)]
     sent = [h & synapses.sends(k, h.shape[1]) for k, h in enumerate(histories)]
-    return flat + [jax.vmap(pack_bits)(h) for h in sent] + list(rasters)
+    flat += [jax.vmap(pack_bits)(h) for h in sent] + [x for its in generators for x in its]
+    return flat + list(rasters)
 
 
 class _Synapses:
@@ -77,6 +85,15 @@ class _Synapses:
             total = total.at[self.target].add(jnp.where(arrives, self.weight, 0))
         parts = iter(jnp.split(total, np.cumsum(sizes)[:-1]))
         return [[next(parts) for _ in gp] for gp in gs]
+
+
+def _poisson(populations: Any, generators: list, gs: list) -> tuple[list, list]:
+    after, gs = [list(its) for its in generators], [list(gp) for gp in gs]
+    for p, its, g in zip(populations, after, gs, strict=True):
+        for k, q in enumerate(p.poissons):
+            its[k], counts = poisson_counts(its[k], q.thresholds, p.size)
+            g[q.port] = g[q.port] + q.weight * counts.astype(g[q.port].dtype)
+    return after, gs
 
 
 def _spiked(p: Any, state: Any) -> jax.Array:

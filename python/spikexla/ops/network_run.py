@@ -30,6 +30,15 @@ class Port(NamedTuple):
     conductance: bool
 
 
+class Poisson(NamedTuple):
+    """Random spikes to every neuron, through one of its population's ports; see `ops.poisson`."""
+
+    port: int
+    rng: Any  # uint32 (ceil(size / 64), 4, 16)
+    thresholds: Any  # uint32 (most,)
+    weight: Any  # () or (size,)
+
+
 class Population(NamedTuple):
     """Neurons of one model under a constant drive."""
 
@@ -40,9 +49,8 @@ class Population(NamedTuple):
     drive: Any  # current: () or (size,)
     hard: bool
     ports: tuple[Port, ...]
-    history: Any = (
-        None  # uint32 (longest delay, ceil(size / 32)): row j, the spikes of j + 2 steps ago
-    )
+    poissons: tuple[Poisson, ...] = ()
+    history: Any = None  # uint32 (longest delay, words): row j, what fired j + 2 steps ago
 
 
 class After(NamedTuple):
@@ -51,6 +59,7 @@ class After(NamedTuple):
     states: list[Any]  # kernel.State
     gs: list[list[jax.Array]]  # of each port
     histories: list[jax.Array]  # uint32 (longest delay, ceil(size / 32))
+    generators: list[list[jax.Array]]  # of each Poisson input
     rasters: list[jax.Array]  # uint32 (steps, ceil(size / 32)); (0, words) without `record`
 
 
@@ -110,7 +119,7 @@ def network_run(
         shapes,
         reference=fallback,
         attributes={"plan": np.asarray(plan, np.int64), "steps": np.int64(steps)},
-        in_place=sum(len(p.state) + len(p.ports) + 1 for p in populations),
+        in_place=sum(len(p.state) + len(p.ports) + 1 + len(p.poissons) for p in populations),
         vmap_method="sequential",
     )
     return _unflatten(populations, out)
@@ -123,12 +132,20 @@ def _check_populations(populations: Sequence[Population]) -> None:
     for k, p in enumerate(populations):
         own = [(x, (p.size,)) for x in (*p.state, *(port.g for port in p.ports))]
         shared = [*p.params, p.drive, *(x for port in p.ports for x in (port.decay, port.value))]
+        shared += [q.weight for q in p.poissons]
+        own += [(q.rng, (-(-p.size // 64), 4, 16)) for q in p.poissons]
         own += [(x, (p.size,)) for x in shared if jnp.size(x) != 1]
         bad = [jnp.shape(x) for x, shape in own if jnp.shape(x) != shape]
         if bad or p.size < 1:
             raise ValueError(
                 f"network_run: population {k} has {p.size} neurons and arrays of shapes {bad}. "
-                f"States and g are ({p.size},), all else that or one number; 1 or more neurons."
+                f"States and g are ({p.size},), generators ({-(-p.size // 64)}, 4, 16), all else "
+                f"({p.size},) or one number; 1 or more neurons."
+            )
+        if any(not 0 <= q.port < len(p.ports) for q in p.poissons):
+            raise ValueError(
+                f"network_run: population {k} has a Poisson input to port "
+                f"{[q.port for q in p.poissons]}, but {len(p.ports)} ports."
             )
 
 
@@ -180,8 +197,9 @@ def _flatten(populations, wiring, steps, record, dtype):
     ports = [port for p in populations for port in p.ports]
     plan = [wiring.slices, len(populations)]
     for p in populations:
-        plan += [models.index(p.kernel.name), p.size, int(p.hard), len(p.ports)]
-    plan += [int(port.conductance) for port in ports]
+        plan += [models.index(p.kernel.name), p.size, int(p.hard), len(p.ports), len(p.poissons)]
+    poissons = [q for p in populations for q in p.poissons]
+    plan += [int(port.conductance) for port in ports] + [q.port for q in poissons]
     plan += [wiring.first_delay, wiring.delays, int(wiring.by_synapse), len(wiring.bundles)]
     for b in wiring.bundles:
         plan += [b.pre, b.low, b.high]
@@ -189,11 +207,15 @@ def _flatten(populations, wiring, steps, record, dtype):
     shared = [x for p in populations for x in (*p.params, p.drive)]
     shared += [x for port in ports for x in (port.decay, port.value)]
     args = [jnp.asarray(x, dtype) for x in own] + [p.history for p in populations]
+    args += [jnp.asarray(q.rng, jnp.uint32) for q in poissons]
     args += [jnp.asarray(x, dtype) for x in shared]
+    for q in poissons:
+        args += [jnp.asarray(q.thresholds, jnp.uint32), jnp.asarray(q.weight, dtype)]
     args += [wiring.starts, wiring.runs, wiring.targets, jnp.asarray(wiring.weights, dtype)]
     shapes = [((p.size,), dtype) for p in populations for _ in p.state]
     shapes += [((p.size,), dtype) for p in populations for _ in p.ports]
     shapes += [(p.history.shape, jnp.uint32) for p in populations]
+    shapes += [(jnp.shape(q.rng), jnp.uint32) for q in poissons]
     shapes += [((steps if record else 0, -(-p.size // 32)), jnp.uint32) for p in populations]
     return args, shapes, plan
 
@@ -204,21 +226,27 @@ def _rebuild(populations, wiring, args):
     states = [p.kernel.State(*take(len(p.state))) for p in populations]
     gs = [take(len(p.ports)) for p in populations]
     histories = take(len(populations))
+    generators = [take(len(p.poissons)) for p in populations]
     params = [(p.kernel.Params(*take(len(p.params))), *take(1)) for p in populations]
     synapses = [[take(2) for _ in p.ports] for p in populations]
+    random = [
+        tuple(Poisson(q.port, rng, *take(2)) for q, rng in zip(p.poissons, its, strict=True))
+        for p, its in zip(populations, generators, strict=True)
+    ]
     pops = [
         p._replace(
             state=state,
             params=constants,
             drive=drive,
             history=history,
+            poissons=poissons,
             ports=tuple(
                 Port(g, decay, value, port.conductance)
                 for port, g, (decay, value) in zip(p.ports, g_all, two, strict=True)
             ),
         )
-        for p, state, g_all, history, (constants, drive), two in zip(
-            populations, states, gs, histories, params, synapses, strict=True
+        for p, state, g_all, history, poissons, (constants, drive), two in zip(
+            populations, states, gs, histories, random, params, synapses, strict=True
         )
     ]
     return pops, wiring.with_arrays(*take(4))
@@ -228,7 +256,9 @@ def _unflatten(populations, out):
     take = _taker(out)
     states = [p.kernel.State(*take(len(p.state))) for p in populations]
     gs = [take(len(p.ports)) for p in populations]
-    return After(states, gs, take(len(populations)), take(len(populations)))
+    histories = take(len(populations))
+    generators = [take(len(p.poissons)) for p in populations]
+    return After(states, gs, histories, generators, take(len(populations)))
 
 
 def _taker(arrays):
