@@ -244,6 +244,7 @@ def test_a_long_recording_takes_disk_and_no_memory(dt, tmp_path, monkeypatch):
 
     def look(done, steps):
         sizes.append(os.stat(path).st_size)
+        assert len(read_spikes(path)["neuron"].node_ids) == done * 2000  # whole while it grows
         state = held[0]._kept
         kept.append(sum(a.nbytes for c in state.spikes for both in c.values() for a in both))
 
