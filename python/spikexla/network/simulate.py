@@ -62,7 +62,7 @@ def simulate(
 
     Errors: ValueError for a duration or chunk that is not positive, for one of 2^31 steps or more,
     for what `record` names and is not there, and for batched populations whose spikes are recorded;
-    TypeError for what is no Module; FileExistsError and OSError for `to`.
+    TypeError for what is no Module; FileExistsError, OSError and ImportError (h5py) for `to`.
 
     >>> import spikexla as sx
     >>> net = sx.network.COBANet(500, seed=1)

@@ -26,7 +26,8 @@ class SpikeFile:
 
     `start_ms` is the time that the file holds already. What was appended is on disk and readable
     when `append` returns. Raises FileExistsError for a file that is there, ValueError for one that
-    cannot be gone on with, OSError where `path` cannot be written or the disk is full.
+    cannot be gone on with, OSError where `path` cannot be written or the disk is full, ImportError
+    without h5py.
 
     >>> with SpikeFile("spikes.h5", {"E": 800}) as file:                  # doctest: +SKIP
     ...     file.append({"E": ([0.1, 0.2], [3, 0])}, 100.0)
@@ -35,7 +36,10 @@ class SpikeFile:
     def __init__(
         self, path: str | os.PathLike, populations: Mapping[str, int], append: bool = False
     ) -> None:
-        import h5py
+        try:
+            import h5py
+        except ImportError:
+            raise ImportError("a spike file needs h5py: `pip install h5py`") from None
 
         self.path = os.fspath(path)
         for name in populations:
