@@ -1,0 +1,32 @@
+// A parallel loop for callers outside of XLA: on all cores, with threads of its own.
+#pragma once
+
+#include <algorithm>
+#include <thread>
+#include <vector>
+
+#include "cpu/parallel.h"
+
+namespace spikexla {
+
+// Helpers that live for one builder call.
+class Threads {
+ public:
+  ~Threads() {
+    for (std::thread& t : threads_) t.join();
+  }
+  void Schedule(std::function<void()> f) { threads_.emplace_back(std::move(f)); }
+
+ private:
+  std::vector<std::thread> threads_;
+};
+
+// Starting a thread costs some 20 us: one for each `worth` units of work at most.
+template <class Body>
+void on_all_cores(int64_t tasks, int64_t work, const Body& body) {
+  constexpr int64_t kWorth = 65536;
+  Threads threads;
+  parallel_for(threads, tasks, std::min<int64_t>(abi::thread_limit() - 1, work / kWorth), body);
+}
+
+}  // namespace spikexla
