@@ -31,6 +31,21 @@ void fixed_num(uint64_t seed, int64_t n_post, bool skip_self, bool distinct,
   spikexla::fixed_num(seed, n_pre, n_post, fan, skip_self, distinct, targets.data());
 }
 
+void draw_rows(uint64_t seed, int64_t n_post, bool skip_self, bool distinct,
+               Vector<const int64_t> indptr, Vector<int32_t> targets) {
+  const int64_t n_pre = int64_t(indptr.shape(0)) - 1;
+  require(n_pre >= 0 && indptr.data()[0] == 0 && indptr.data()[n_pre] == int64_t(targets.shape(0)),
+          "targets do not fit indptr");
+  for (int64_t i = 0; i < n_pre; ++i) {
+    const int64_t fan = indptr.data()[i + 1] - indptr.data()[i];
+    require(fan >= 0, "indptr falls");
+    require(fan == 0 || n_post - skip_self > 0, "no target to draw from");
+    require(!distinct || fan <= n_post - (skip_self && i < n_post), "more targets than there are");
+  }
+  nb::gil_scoped_release release;
+  spikexla::draw_rows(seed, n_pre, n_post, indptr.data(), skip_self, distinct, targets.data());
+}
+
 spikexla::BernoulliRows bernoulli(uint64_t seed, int64_t n_post, double p, bool skip_self,
                                   const Vector<int64_t>& indptr) {
   require(indptr.shape(0) > 0 && p >= 0 && p <= 1,
@@ -73,6 +88,8 @@ void add_builders(nb::module_& m) {
   using namespace nb::literals;
   m.def("fixed_num", &fixed_num, "seed"_a, "n_post"_a, "skip_self"_a, "distinct"_a,
         nb::arg("targets").noconvert());
+  m.def("draw_rows", &draw_rows, "seed"_a, "n_post"_a, "skip_self"_a, "distinct"_a,
+        nb::arg("indptr").noconvert(), nb::arg("targets").noconvert());
   m.def("fixed_prob_count", &fixed_prob_count, "seed"_a, "n_post"_a, "p"_a, "skip_self"_a,
         nb::arg("indptr").noconvert());
   m.def("fixed_prob_fill", &fixed_prob_fill, "seed"_a, "n_post"_a, "p"_a, "skip_self"_a,

@@ -29,8 +29,8 @@ using Floats = std::optional<Vector<float>>;
 // (law, centre, spread, from, span, low, high)
 using LawArguments = std::tuple<std::string, double, double, double, double, double, double>;
 
-constexpr std::array<const char*, 6> kKinds = {"fan", "sizes", "prob", "all", "one_to_one",
-                                               "given"};
+constexpr std::array<const char*, 6> kKinds = {"fan", "sizes",      "prob",
+                                               "all", "one_to_one", "given"};
 constexpr std::array<const char*, 4> kLaws = {"exponential", "uniform", "normal", "lognormal"};
 
 void require(bool sound, const char* message) {
@@ -115,14 +115,20 @@ void count_rows(const Rule& rule, Vector<int64_t> indptr) {
 void read_rows(const Rule& rule, Vector<const int64_t> indptr, Vector<int32_t> targets,
                Floats weights, Floats delays) {
   const int64_t n_pre = rule.rule.n_pre;
-  require(int64_t(indptr.shape(0)) == n_pre + 1 &&
-              indptr.data()[n_pre] == int64_t(targets.shape(0)),
-          "targets do not fit indptr");
+  require(
+      int64_t(indptr.shape(0)) == n_pre + 1 && indptr.data()[n_pre] == int64_t(targets.shape(0)),
+      "targets do not fit indptr");
   for (const Floats& values : {weights, delays})
     require(!values || values->shape(0) == targets.shape(0), "values do not fit targets");
   nb::gil_scoped_release release;
-  spikexla::read_rows(rule.rule, indptr.data(), targets.data(),
-                      weights ? weights->data() : nullptr, delays ? delays->data() : nullptr);
+  spikexla::read_rows(rule.rule, indptr.data(), targets.data(), weights ? weights->data() : nullptr,
+                      delays ? delays->data() : nullptr);
+}
+
+void draw_law(uint64_t seed, const LawArguments& law, Vector<float> out) {
+  const RowValues v = drawn(law);
+  nb::gil_scoped_release release;
+  spikexla::draw_law(v, seed, int64_t(out.shape(0)), out.data());
 }
 
 }  // namespace
@@ -134,6 +140,7 @@ void add_rows(nb::module_& m) {
         "skip_self"_a = false, "distinct"_a = false, nb::arg("indptr").noconvert() = nb::none(),
         nb::arg("targets").noconvert() = nb::none(), "weight"_a = nb::none(),
         "delay"_a = nb::none());
+  m.def("draw_law", &draw_law, "seed"_a, "law"_a, nb::arg("out").noconvert());
   m.def("count_rows", &count_rows, "rule"_a, nb::arg("indptr").noconvert());
   m.def("read_rows", &read_rows, "rule"_a, nb::arg("indptr").noconvert(),
         nb::arg("targets").noconvert(), nb::arg("weights").noconvert() = nb::none(),

@@ -12,6 +12,13 @@ namespace {
 
 const abi::SparseLoops& loops() { return *abi::table().sparse; }
 
+void draw(abi::DrawRows a) {
+  thread_local std::vector<uint32_t> room;
+  if (room.size() < size_t(abi::draw_room(a))) room.resize(size_t(abi::draw_room(a)));
+  a.room = room.data();
+  loops().draw_rows(a);
+}
+
 // Rows [first, last) of one task, so that a task holds about `kTask` synapses.
 struct Blocks {
   static constexpr int64_t kTask = 16384;
@@ -61,12 +68,24 @@ void fixed_num(uint64_t seed, int64_t n_pre, int64_t n_post, int64_t fan, bool s
   if (fan == 0 || n_pre == 0) return;
   const Blocks blocks(n_pre, double(fan), abi::kDrawLanes);
   on_all_cores(blocks.count(), n_pre * fan, [&](int64_t task) {
-    abi::DrawRows a{seed,      blocks.first(task), blocks.last(task), fan,    n_post,
-                    skip_self, distinct,           targets,           nullptr};
-    thread_local std::vector<uint32_t> room;
-    room.resize(size_t(abi::draw_room(a)));
-    a.room = room.data();
-    loops().draw_rows(a);
+    draw({seed, blocks.first(task), blocks.last(task), fan, n_post, skip_self, distinct, nullptr,
+          targets, nullptr});
+  });
+}
+
+void draw_rows(uint64_t seed, int64_t n_pre, int64_t n_post, const int64_t* indptr, bool skip_self,
+               bool distinct, int32_t* targets) {
+  const int64_t total = indptr[n_pre];
+  if (total == 0) return;
+  const Blocks blocks(n_pre, double(total) / double(n_pre), abi::kDrawLanes);
+  on_all_cores(blocks.count(), total, [&](int64_t task) {
+    // Rows are drawn side by side, so only those of one group wait for its largest.
+    for (int64_t i = blocks.first(task); i < blocks.last(task); i += abi::kDrawLanes) {
+      const int64_t end = std::min(i + abi::kDrawLanes, blocks.last(task));
+      int64_t fan = 0;
+      for (int64_t r = i; r < end; ++r) fan = std::max(fan, indptr[r + 1] - indptr[r]);
+      if (fan) draw({seed, i, end, fan, n_post, skip_self, distinct, indptr, targets, nullptr});
+    }
   });
 }
 

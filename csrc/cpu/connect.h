@@ -10,6 +10,10 @@ namespace spikexla {
 void fixed_num(uint64_t seed, int64_t n_pre, int64_t n_post, int64_t fan, bool skip_self,
                bool distinct, int32_t* targets);
 
+// The same with indptr[i + 1] - indptr[i] targets for source i.
+void draw_rows(uint64_t seed, int64_t n_pre, int64_t n_post, const int64_t* indptr, bool skip_self,
+               bool distinct, int32_t* targets);
+
 // In two passes, so that memory is asked for once and in full: the first fills indptr (n_pre + 1),
 // the second targets (indptr[n_pre]).
 struct BernoulliRows {

@@ -128,11 +128,12 @@ inline void radix_sort(uint32_t* row, int64_t n, uint32_t* room, int64_t bound) 
 // Drawing goes on until `fan` different targets are there: a repeated one is dropped and the next
 // draw inserted instead, which is what drawing one by one without replacement does.
 inline void make_distinct(const DrawRows& a, int64_t row, int32_t* to) {
+  const int64_t fan = a.size(row);
   int64_t have = 0;
-  for (int64_t k = 0; k < a.fan; ++k)
+  for (int64_t k = 0; k < fan; ++k)
     if (k == 0 || to[k] != to[have - 1]) to[have++] = to[k];
   const Width w = width_of(a, row);
-  for (uint32_t m = uint32_t(a.fan); have < a.fan; ++m) {
+  for (uint32_t m = uint32_t(fan); have < fan; ++m) {
     uint32_t x = draw(a.seed, uint64_t(row), m, w.n);
     x += x >= w.self;
     int64_t lo = 0, hi = have;
@@ -152,8 +153,9 @@ inline void make_distinct(const DrawRows& a, int64_t row, int32_t* to) {
 // Above one half it is the absent ones that are drawn.
 inline void draw_bitmap(const DrawRows& a, int64_t row, uint32_t* bitmap, int32_t* to) {
   const Width w = width_of(a, row);
-  const bool absent = a.fan > w.n / 2;
-  const int64_t marks = absent ? w.n - a.fan : a.fan;
+  const int64_t fan = a.size(row);
+  const bool absent = fan > w.n / 2;
+  const int64_t marks = absent ? w.n - fan : fan;
   memset(bitmap, 0, size_t(w.n / 32 + 1) * 4);
   uint32_t m = 0;
   for (int64_t have = 0; have < marks; ++m) {
@@ -165,24 +167,35 @@ inline void draw_bitmap(const DrawRows& a, int64_t row, uint32_t* bitmap, int32_
     if (bool(bitmap[x / 32] >> x % 32 & 1) != absent) *to++ = int32_t(x + (x >= w.self));
 }
 
+// Row `row`, which lane `l` of the room holds.
+inline void finish_row(const DrawRows& a, int64_t row, int64_t l) {
+  const int64_t fan = a.size(row);
+  int32_t* to = a.targets + a.begin(row);
+  for (int64_t k = 0; k < fan; ++k) to[k] = int32_t(a.room[k * kLanes + l]);
+  if (a.fan > kNetworkFan)
+    radix_sort(reinterpret_cast<uint32_t*>(to), fan, a.room + a.fan * kLanes, a.n_post);
+  if (a.distinct) make_distinct(a, row, to);
+}
+
 inline void draw_rows(const DrawRows& a) {
-  const bool network = a.fan <= kNetworkFan;
   for (int64_t row = a.first; row < a.last; row += kLanes) {
     const int64_t lanes = a.last - row < kLanes ? a.last - row : kLanes;
-    if (use_bitmap(a)) {
-      for (int64_t l = 0; l < lanes; ++l)
-        draw_bitmap(a, row + l, a.room, a.targets + (row + l) * a.fan);
-      continue;
-    }
-    draw_lanes(a, row, a.room);
-    if (network) sort_lanes(a.room, a.fan);
+    bool marked[kLanes], all_marked = true;
     for (int64_t l = 0; l < lanes; ++l) {
-      int32_t* to = a.targets + (row + l) * a.fan;
-      for (int64_t k = 0; k < a.fan; ++k) to[k] = int32_t(a.room[k * kLanes + l]);
-      if (!network)
-        radix_sort(reinterpret_cast<uint32_t*>(to), a.fan, a.room + a.fan * kLanes, a.n_post);
-      if (a.distinct) make_distinct(a, row + l, to);
+      marked[l] = use_bitmap(a, a.size(row + l));
+      all_marked = all_marked && marked[l];
     }
+    if (!all_marked) {
+      draw_lanes(a, row, a.room);
+      if (a.begins)  // what a shorter row has too many goes behind its targets
+        for (int64_t l = 0; l < lanes; ++l)
+          for (int64_t k = a.size(row + l); k < a.fan; ++k) a.room[k * kLanes + l] = ~uint32_t{0};
+      if (a.fan <= kNetworkFan) sort_lanes(a.room, a.fan);
+      for (int64_t l = 0; l < lanes; ++l)
+        if (!marked[l]) finish_row(a, row + l, l);
+    }
+    for (int64_t l = 0; l < lanes; ++l)
+      if (marked[l]) draw_bitmap(a, row + l, a.room, a.targets + a.begin(row + l));
   }
 }
 

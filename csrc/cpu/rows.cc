@@ -13,7 +13,7 @@ namespace {
 
 // Purposes that no other draw has (cpu/connect_loops.h).
 constexpr uint32_t kOrder = 0x30000, kWeight = 0x40000, kDelay = 0x50000, kSelect = 0x60000,
-                   kExtra = 0x70000;
+                   kExtra = 0x70000, kFlat = 0x80000;
 
 const abi::SparseLoops& loops() { return *abi::table().sparse; }
 
@@ -33,8 +33,8 @@ Width width_of(const RowRule& r, int64_t row) {
 void sorted_draws(const RowRule& r, int64_t row, int64_t n, int32_t* to) {
   constexpr int64_t kGaps = 4096;
   alignas(64) float gaps[kGaps];
-  abi::DrawValues draw{r.seed, uint64_t(row), kOrder, abi::Law::kExponential, 0, 0, 0, 0, 0, 0,
-                       0,      0,             gaps};
+  abi::DrawValues draw{r.seed, uint64_t(row), kOrder, abi::Law::kExponential, 0, 0, 0, 0, 0, 0, 0,
+                       0,      gaps};
   const auto fetch = [&](int64_t at) {
     draw.at = at;
     draw.count = std::min(kGaps, n + 1 - at);
@@ -80,8 +80,8 @@ void select(const RowRule& r, int64_t row, int64_t n, int32_t* to) {
   constexpr int64_t kDraws = 1024;
   float u[kDraws];
   const Width w = width_of(r, row);
-  abi::DrawValues draw{r.seed, uint64_t(row), kSelect, abi::Law::kUniform, 0, 1, 0, 1, 0, 1, 0,
-                       kDraws, u};
+  abi::DrawValues draw{r.seed, uint64_t(row), kSelect, abi::Law::kUniform, 0, 1, 0, 1, 0, 1,
+                       0,      kDraws,        u};
   for (int64_t x = 0; n > 0; ++x) {
     if (x % kDraws == 0) {
       draw.at = x;
@@ -130,17 +130,19 @@ void values(const RowRule& r, const RowValues& v, uint32_t stream, int64_t row, 
             int64_t n, float* to) {
   if (!to || n == 0) return;
   switch (v.kind) {
-    case RowValues::kConstant: std::fill(to, to + n, v.constant); return;
-    case RowValues::kGiven: std::copy(v.given + begin, v.given + begin + n, to); return;
+    case RowValues::kConstant:
+      std::fill(to, to + n, v.constant);
+      return;
+    case RowValues::kGiven:
+      std::copy(v.given + begin, v.given + begin + n, to);
+      return;
     case RowValues::kDrawn:
-      loops().draw_values({r.seed, uint64_t(row), stream, v.law, v.centre, v.spread, v.from,
-                           v.span, v.low, v.high, 0, n, to});
+      loops().draw_values({r.seed, uint64_t(row), stream, v.law, v.centre, v.spread, v.from, v.span,
+                           v.low, v.high, 0, n, to});
   }
 }
 
-int64_t begin_row(const RowRule& r, int64_t row) {
-  return r.indptr ? r.indptr[row] : row * r.fan;
-}
+int64_t begin_row(const RowRule& r, int64_t row) { return r.indptr ? r.indptr[row] : row * r.fan; }
 
 template <class Body>
 void each_block(const RowRule& r, int64_t work, const Body& body) {
@@ -155,12 +157,17 @@ void each_block(const RowRule& r, int64_t work, const Body& body) {
 
 int64_t count_row(const RowRule& r, int64_t row) {
   switch (r.kind) {
-    case RowRule::kFan: return r.fan;
+    case RowRule::kFan:
+      return r.fan;
     case RowRule::kSizes:
-    case RowRule::kGiven: return r.indptr[row + 1] - r.indptr[row];
-    case RowRule::kProb: return bernoulli(r, row, [](int64_t, int32_t) {});
-    case RowRule::kAll: return width_of(r, row).n;
-    case RowRule::kOneToOne: return row < r.n_post && !r.skip_self;
+    case RowRule::kGiven:
+      return r.indptr[row + 1] - r.indptr[row];
+    case RowRule::kProb:
+      return bernoulli(r, row, [](int64_t, int32_t) {});
+    case RowRule::kAll:
+      return width_of(r, row).n;
+    case RowRule::kOneToOne:
+      return row < r.n_post && !r.skip_self;
   }
   return 0;
 }
@@ -202,6 +209,15 @@ void read_rows(const RowRule& r, const int64_t* indptr, int32_t* targets, float*
     const int64_t at = indptr[row];
     read_row(r, row, targets + at, weights ? weights + at : nullptr,
              delays ? delays + at : nullptr);
+  });
+}
+
+void draw_law(const RowValues& v, uint64_t seed, int64_t n, float* to) {
+  constexpr int64_t kBlock = 65536;
+  on_all_cores((n + kBlock - 1) / kBlock, n, [&](int64_t task) {
+    const int64_t at = task * kBlock;
+    loops().draw_values({seed, uint64_t(task), kFlat, v.law, v.centre, v.spread, v.from, v.span,
+                         v.low, v.high, 0, std::min(kBlock, n - at), to + at});
   });
 }
 

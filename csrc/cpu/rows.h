@@ -52,4 +52,7 @@ void count_rows(const RowRule& rule, int64_t* indptr);
 void read_rows(const RowRule& rule, const int64_t* indptr, int32_t* targets, float* weights,
                float* delays);
 
+// `n` draws of a law that belong to no row.
+void draw_law(const RowValues& law, uint64_t seed, int64_t n, float* to);
+
 }  // namespace spikexla

@@ -49,20 +49,28 @@ inline constexpr int64_t kDrawLanes = 16;    // rows drawn side by side
 inline constexpr int64_t kNetworkFan = 512;  // longer rows are sorted one by one
 inline constexpr double kFarAway = 1e18;     // a gap that no row reaches over
 
-// Rows [first, last) of `fan` sorted targets each, uniform in [0, n_post) or, with `skip_self` in
-// rows i < n_post, in that without i.
+// Rows [first, last) of sorted targets, uniform in [0, n_post) or, with `skip_self` in rows
+// i < n_post, in that without i. Row i fills targets[begins[i], begins[i + 1]); without `begins`
+// every row has `fan` targets. With it, `fan` is the largest row of [first, last).
 struct DrawRows {
   uint64_t seed;
   int64_t first, last, fan, n_post;
   bool skip_self, distinct;
+  const int64_t* begins;
   int32_t* targets;  // of row 0
   uint32_t* room;    // draw_room() words
+
+  constexpr int64_t begin(int64_t row) const { return begins ? begins[row] : row * fan; }
+  constexpr int64_t size(int64_t row) const { return begins ? begins[row + 1] - begins[row] : fan; }
 };
 
-constexpr bool use_bitmap(const DrawRows& a) { return a.distinct && a.fan * 16 >= a.n_post; }
+constexpr bool use_bitmap(const DrawRows& a, int64_t fan) {
+  return a.distinct && fan * 16 >= a.n_post;
+}
 
 constexpr int64_t draw_room(const DrawRows& a) {
-  return use_bitmap(a) ? a.n_post / 32 + 1 : a.fan * (kDrawLanes + 1) + 4;
+  const int64_t bitmap = a.distinct ? a.n_post / 32 + 1 : 0, lanes = a.fan * (kDrawLanes + 1) + 4;
+  return bitmap > lanes ? bitmap : lanes;
 }
 
 // `count` gaps of a Bernoulli process: floor(log(u) * scale), draws [at, at + count) of stream

@@ -11,9 +11,9 @@ namespace cpu {
 // PPND7. A probability nearer to 0 or 1 than 2^-36 counts as that, 6.6 deviations away.
 SPIKEXLA_HD double normal_quantile(double p) {
   const double q = p - 0.5, c = 0.180625 - q * q;
-  const double centre =
-      q * (((59.10937472 * c + 159.29113202) * c + 50.434271938) * c + 3.3871327179) /
-      (((67.1875636 * c + 78.757757664) * c + 17.895169469) * c + 1.0);
+  const double centre = q *
+                        (((59.10937472 * c + 159.29113202) * c + 50.434271938) * c + 3.3871327179) /
+                        (((67.1875636 * c + 78.757757664) * c + 17.895169469) * c + 1.0);
   double t = q < 0.0 ? p : 1.0 - p;
   t = t > 0x1p-36 ? t : 0x1p-36;
   const double r = __builtin_sqrt(-log_normal(t)) - 1.6;
@@ -56,10 +56,14 @@ inline void draw_law(const DrawValues& a) {
 
 inline void draw_values(const DrawValues& a) {
   switch (a.law) {
-    case Law::kExponential: return draw_law<Law::kExponential>(a);
-    case Law::kUniform: return draw_law<Law::kUniform>(a);
-    case Law::kNormal: return draw_law<Law::kNormal>(a);
-    case Law::kLogNormal: return draw_law<Law::kLogNormal>(a);
+    case Law::kExponential:
+      return draw_law<Law::kExponential>(a);
+    case Law::kUniform:
+      return draw_law<Law::kUniform>(a);
+    case Law::kNormal:
+      return draw_law<Law::kNormal>(a);
+    case Law::kLogNormal:
+      return draw_law<Law::kLogNormal>(a);
   }
 }
 

@@ -19,6 +19,7 @@ from .checkpoint import save_checkpoint as save_checkpoint
 from .comm import EventDrawn as EventDrawn
 from .comm import EventFixedNumConn as EventFixedNumConn
 from .comm import EventFixedProb as EventFixedProb
+from .comm import EventFixedTotal as EventFixedTotal
 from .comm import Linear as Linear
 from .config import config as config
 from .memory import keep_memory as keep_memory

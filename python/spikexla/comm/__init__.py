@@ -4,4 +4,5 @@ from .base import EventComm as EventComm
 from .drawn import EventDrawn as EventDrawn
 from .fixed import EventFixedNumConn as EventFixedNumConn
 from .fixed import EventFixedProb as EventFixedProb
+from .fixed import EventFixedTotal as EventFixedTotal
 from .linear import Linear as Linear

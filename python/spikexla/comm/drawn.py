@@ -62,7 +62,6 @@ class EventDrawn(EventComm):
         self.in_size = shape_of(in_size, "EventDrawn: in_size")
         self.out_size = shape_of(out_size, "EventDrawn: out_size")
         self.rule, self.param_type, self.seed = rule, param_type, drawn_seed(seed)
-        self._unit = unit_name(weight.example) if isinstance(weight, Distribution) else None
         self.description = describe(
             rule,
             math.prod(self.in_size),
@@ -73,6 +72,8 @@ class EventDrawn(EventComm):
             weight.law(_weight_number) if isinstance(weight, Distribution) else None,
             _delay_law(delay) if isinstance(delay, Distribution) else None,
         )
+        unit = weight.unit if isinstance(weight, Distribution) else None
+        self._unit = None if unit is None else unit_name(1.0 * unit)
         if not isinstance(delay, Distribution):
             self.delay = delay
         if isinstance(weight, State):

@@ -1,13 +1,11 @@
-"""Random connections: with a fixed probability, or a fixed number for each neuron."""
+"""Random connections: with a fixed probability, or a fixed number for each neuron or in all."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import numpy as np
-
-from ..connect import Connectivity, fixed_num_post, fixed_prob, from_arrays
+from ..connect import fixed_num_post, fixed_num_pre, fixed_prob, fixed_total
 from ..dynamics import Size, shape_of
 from ..state import ParamState
 from .base import EventComm, drawn_seed
@@ -83,19 +81,54 @@ class EventFixedNumConn(EventComm):
                     "connections as an int"
                 )
             conn_num = int((n_post if forward else n_pre) * conn_num)
-        sides = (n_pre, n_post) if forward else (n_post, n_pre)
-        conn: Connectivity = fixed_num_post(
-            *sides,
+        draw = fixed_num_post if forward else fixed_num_pre
+        conn = draw(
+            n_pre,
+            n_post,
             conn_num,
             seed=seed,
             allow_multapses=allow_multi_conn,
             allow_autapses=allow_autapses,
         )
-        if not forward:
-            targets = np.repeat(np.arange(n_post, dtype=np.int32), conn_num)
-            conn, _ = from_arrays(np.asarray(conn.indices).ravel(), targets, n_pre, n_post)
         super().__init__(in_size, out_size, conn, conn_weight, name=name, param_type=param_type)
         self.conn_num, self.seed = conn_num, seed
+
+
+class EventFixedTotal(EventComm):
+    """Draws `total` pairs (source, target) in all.
+
+    allow_multapses: whether a pair may be drawn twice. Others as in `EventFixedProb`.
+
+    >>> import spikexla as sx
+    >>> sx.EventFixedTotal(100, 50, 800, 0.6, seed=1).conn
+    CSR(shape=(100, 50), nnz=800)
+    """
+
+    def __init__(
+        self,
+        in_size: Size,
+        out_size: Size,
+        total: int,
+        weight: Any,
+        *,
+        seed: int | None = None,
+        allow_autapses: bool = True,
+        allow_multapses: bool = True,
+        name: str | None = None,
+        param_type: type = ParamState,
+    ) -> None:
+        n_pre, n_post = _counts(type(self).__name__, in_size, out_size)
+        seed = drawn_seed(seed)
+        conn = fixed_total(
+            n_pre,
+            n_post,
+            total,
+            seed=seed,
+            allow_autapses=allow_autapses,
+            allow_multapses=allow_multapses,
+        )
+        super().__init__(in_size, out_size, conn, weight, name=name, param_type=param_type)
+        self.total, self.seed = total, seed
 
 
 def _counts(kind: str, in_size: Size, out_size: Size) -> tuple[int, int]:

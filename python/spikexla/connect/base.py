@@ -149,15 +149,15 @@ def trusted_csr(indptr: np.ndarray, indices: np.ndarray, n_post: int) -> CSR:
             "jax.config.update('jax_enable_x64', True). Set it, use fixed_num_post, or split the "
             "sources into several projections."
         )
-    return CSR.tree_unflatten(n_post, (jnp.asarray(indptr), _take_over(indices)))
+    return CSR.tree_unflatten(n_post, (jnp.asarray(indptr), take_over(indices)))
 
 
 def trusted_fan_out(indices: np.ndarray, n_post: int) -> FixedFanOut:
     """A FixedFanOut of an array that a builder made."""
-    return FixedFanOut.tree_unflatten(n_post, (_take_over(indices),))
+    return FixedFanOut.tree_unflatten(n_post, (take_over(indices),))
 
 
-def _take_over(x: np.ndarray):
+def take_over(x: np.ndarray):
     """`x` as a JAX array; on a CPU without a copy, for the builder forgets it."""
     return jax.device_put(x, may_alias=True)
 
@@ -225,12 +225,7 @@ def check_range(name: str, x: np.ndarray, bound: int, bound_name: str) -> None:
 
 def count(name: str, value: Any, *, least: int = 1) -> int:
     """`value` as an int of at least `least`, small enough for 32-bit indices."""
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}={value!r} must be an integer.") from None
+    number = _integer(name, value)
     if number < least:
         raise ValueError(f"{name}={number} must be at least {least}.")
     if number > LARGEST_INT32:
@@ -238,6 +233,23 @@ def count(name: str, value: Any, *, least: int = 1) -> int:
             f"{name}={number} is more than {LARGEST_INT32}, the reach of int32 indices."
         )
     return number
+
+
+def total_count(name: str, value: Any) -> int:
+    """`value` as a number of synapses: an int of at least 0, which may pass that of int32."""
+    number = _integer(name, value)
+    if not 0 <= number < 2**63:
+        raise ValueError(f"{name}={number} must lie in [0, 2**63).")
+    return number
+
+
+def _integer(name: str, value: Any) -> int:
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}={value!r} must be an integer.") from None
 
 
 def check_seed(seed: Any) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from ..ops import library
 from .base import CSR, FixedFanOut, check_seed, count, empty, trusted_csr, trusted_fan_out
 from .distributions import Distribution, Law
-from .rules import FixedInDegree, FixedOutDegree, Pairs, Rule
+from .rules import FixedOutDegree, Pairs, Rule
 
 
 class Drawn(NamedTuple):
@@ -78,7 +78,8 @@ def draw(
     """The synapses of a rule, rows sorted, with a weight and a delay each where laws are given.
 
     allow_autapses=False: no pairs (i, i). allow_multapses=False: no pair twice. The result depends
-    on the arguments alone, not on the machine or its number of threads. Errors: ValueError for a
+    on the arguments alone, not on the machine or its number of threads; a row mostly on the seed and
+    its number alone, so these are other synapses than those of `fixed_prob` and its like. Errors: ValueError for a
     rule that cannot be kept, MemoryError before memory is asked for.
 
     >>> conn, weight, delay = draw(FixedTotal(8000), 100, 50, seed=1, weight=Uniform(0, 1))
@@ -104,8 +105,5 @@ def describe(
         raise TypeError(f"rule={rule!r} must be a rule of spikexla.connect, like FixedProb(0.1).")
     n_pre, n_post, seed = count("n_pre", n_pre), count("n_post", n_post), check_seed(seed)
     made = Description(rule, n_pre, n_post, seed, autapses, multapses, weight, delay)
-    if not isinstance(rule, FixedInDegree):  # which draws everything
-        made.native()
-    else:
-        made._pairs().check_choices(rule.k, n_pre, "source")
+    rule.check(made._pairs())
     return made

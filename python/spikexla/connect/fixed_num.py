@@ -1,11 +1,12 @@
-"""Every source draws the same number of targets."""
+"""Every source draws the same number of targets, or every target that of sources."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..ops import library
-from .base import FixedFanOut, check_seed, count, empty, trusted_fan_out
+from .base import CSR, FixedFanOut, check_seed, count, empty, trusted_fan_out
+from .from_arrays import from_arrays
 
 
 def fixed_num_post(
@@ -30,17 +31,52 @@ def fixed_num_post(
     """
     n_pre, n_post = count("n_pre", n_pre), count("n_post", n_post)
     k, seed = count("k", k, least=0), check_seed(seed)
-    choices = n_post if allow_autapses else n_post - 1
+    _check_choices(k, n_post, "n_post", "source", "target", allow_multapses, allow_autapses)
+    return trusted_fan_out(_drawn(n_pre, n_post, k, seed, allow_multapses, allow_autapses), n_post)
+
+
+def fixed_num_pre(
+    n_pre: int,
+    n_post: int,
+    k: int,
+    *,
+    seed: int,
+    allow_multapses: bool = True,
+    allow_autapses: bool = True,
+) -> CSR:
+    """Draws `k` sources for each target, uniformly and independently: a fixed in-degree.
+
+    Rows hold the targets of each source, sorted, as everywhere. Arguments, errors and what the
+    result depends on are those of `fixed_num_post`, with the two sides exchanged.
+
+    >>> fixed_num_pre(1000, 500, 80, seed=1)
+    CSR(shape=(1000, 500), nnz=40000)
+    """
+    n_pre, n_post = count("n_pre", n_pre), count("n_post", n_post)
+    k, seed = count("k", k, least=0), check_seed(seed)
+    _check_choices(k, n_pre, "n_pre", "target", "source", allow_multapses, allow_autapses)
+    sources = _drawn(n_post, n_pre, k, seed, allow_multapses, allow_autapses)
+    targets = empty((n_post, k), np.int32, f"{n_post} x {k} synapses")
+    targets[:] = np.arange(n_post, dtype=np.int32)[:, None]
+    return from_arrays(sources.reshape(-1), targets.reshape(-1), n_pre, n_post)[0]
+
+
+def _drawn(rows, choices, k, seed, multapses, autapses) -> np.ndarray:
+    drawn = empty((rows, k), np.int32, f"{rows} x {k} synapses")
+    library.native().fixed_num(seed, choices, not autapses, not multapses, drawn)
+    return drawn
+
+
+def _check_choices(k, size, size_name, drawer, drawn, multapses, autapses):
+    choices = size if autapses else size - 1
     if k > 0 and choices == 0:
         raise ValueError(
-            "n_post=1 with allow_autapses=False leaves source 0 no target. Allow autapses, or k=0."
+            f"{size_name}=1 with allow_autapses=False leaves {drawer} 0 no {drawn}. Allow "
+            "autapses, or k=0."
         )
-    if k > choices and not allow_multapses:
+    if k > choices and not multapses:
         raise ValueError(
-            f"k={k} different targets cannot be had from {choices} "
-            f"(n_post={n_post}{'' if allow_autapses else ' without the source itself'}). Lower k, "
+            f"k={k} different {drawn}s cannot be had from {choices} "
+            f"({size_name}={size}{'' if autapses else f' without the {drawer} itself'}). Lower k, "
             "or allow_multapses=True."
         )
-    targets = empty((n_pre, k), np.int32, f"{n_pre} x {k} synapses")
-    library.native().fixed_num(seed, n_post, not allow_autapses, not allow_multapses, targets)
-    return trusted_fan_out(targets, n_post)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..ops import library
-from .base import count, empty
-from .from_arrays import from_arrays
+from .base import CSR, count, total_count
+from .distance import distance
+from .fixed_num import fixed_num_pre
+from .fixed_total import checked_widths, row_starts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,11 @@ class Pairs:
             **fields,
         )
 
+    def given(self, conn: CSR, **values: Any) -> Any:
+        """The native rule that reads the rows of `conn`."""
+        indptr, targets = np.asarray(conn.indptr, np.int64), np.asarray(conn.indices)
+        return self.rule("given", indptr=indptr, targets=targets, **values)
+
     def check_choices(self, k: int, size: int, drawn: str) -> None:
         """Raises if `k` of `size` neurons cannot be drawn."""
         choices = size if self.autapses else size - 1
@@ -55,6 +63,10 @@ class Rule(abc.ABC):
     @abc.abstractmethod
     def native(self, pairs: Pairs, **values: Any) -> Any:
         """The native rule, with the laws `weight` and `delay`."""
+
+    def check(self, pairs: Pairs) -> None:
+        """Raises if the rule cannot be kept; draws no synapses."""
+        self.native(pairs)
 
     def expected(self, pairs: Pairs) -> float:
         """About how many synapses there will be."""
@@ -100,28 +112,26 @@ class FixedOutDegree(Rule):
 
 @dataclasses.dataclass(frozen=True)
 class FixedInDegree(Rule):
-    """`k` sources for each target, drawn uniformly; rows exist when all are drawn."""
+    """`k` sources for each target, those of `fixed_num_pre`; all rows are drawn at once."""
 
     k: int
 
     def __post_init__(self) -> None:
         count("k", self.k, least=0)
 
-    def native(self, pairs: Pairs, **values: Any) -> Any:
+    def check(self, pairs: Pairs) -> None:
         pairs.check_choices(self.k, pairs.n_pre, "source")
-        sides = dataclasses.replace(pairs, n_pre=pairs.n_post, n_post=pairs.n_pre)
-        total = pairs.n_post * self.k
-        starts = np.arange(pairs.n_post + 1, dtype=np.int64) * self.k
-        sources = empty((total,), np.int32, f"{total} synapses")
-        library.native().read_rows(sides.rule("fan", fan=self.k), starts, sources)
-        targets = np.repeat(np.arange(pairs.n_post, dtype=np.int32), self.k)
-        conn, _ = from_arrays(sources, targets, pairs.n_pre, pairs.n_post)
-        return pairs.rule(
-            "given",
-            indptr=np.asarray(conn.indptr, np.int64),
-            targets=np.asarray(conn.indices),
-            **values,
+
+    def native(self, pairs: Pairs, **values: Any) -> Any:
+        conn = fixed_num_pre(
+            pairs.n_pre,
+            pairs.n_post,
+            self.k,
+            seed=pairs.seed,
+            allow_multapses=pairs.multapses,
+            allow_autapses=pairs.autapses,
         )
+        return pairs.given(conn, **values)
 
     def expected(self, pairs: Pairs) -> float:
         return float(pairs.n_post) * self.k
@@ -129,34 +139,56 @@ class FixedInDegree(Rule):
 
 @dataclasses.dataclass(frozen=True)
 class FixedTotal(Rule):
-    """`k` synapses in all, their pairs drawn uniformly and independently: multapses occur."""
+    """`k` synapses in all, their pairs drawn uniformly and independently."""
 
     k: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.k, bool) or not isinstance(self.k, int | np.integer):
-            raise TypeError(f"k={self.k!r} must be an integer.")
-        if not 0 <= self.k < 2**63:  # may pass the reach of int32
-            raise ValueError(f"k={self.k} must lie in [0, 2**63).")
+        total_count("k", self.k)
 
     def native(self, pairs: Pairs, **values: Any) -> Any:
-        if not pairs.multapses:
-            raise ValueError(
-                "FixedTotal draws pairs with replacement, so allow_multapses=False cannot be kept. "
-                "Use FixedProb or FixedOutDegree for different pairs."
-            )
-        if pairs.n_post == 1:
-            pairs.check_choices(self.k, 1, "target")
-        widths = np.full(pairs.n_pre, float(pairs.n_post))
-        widths[: pairs.n_post] -= not pairs.autapses
-        # RandomState, for numpy has frozen its draws and may change those of Generator.
-        rng = np.random.RandomState(np.random.Philox(key=pairs.seed))  # pyright: ignore
-        indptr = np.zeros(pairs.n_pre + 1, np.int64)
-        np.cumsum(rng.multinomial(self.k, widths / widths.sum()), out=indptr[1:])
-        return pairs.rule("sizes", indptr=indptr, **values)
+        widths = checked_widths(pairs.n_pre, pairs.n_post, self.k, pairs.autapses, pairs.multapses)
+        starts = row_starts(pairs.seed, widths, self.k, pairs.multapses)
+        return pairs.rule("sizes", indptr=starts, **values)
 
     def expected(self, pairs: Pairs) -> float:
         return float(self.k)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Distance(Rule):
+    """Each pair with the probability `probability(d)` at its distance d, as `distance` draws them.
+
+    pre, post: positions; probability, period: see `distance`. All rows are drawn at once.
+    """
+
+    pre: Any
+    post: Any
+    probability: Callable[[np.ndarray], Any]
+    period: Any = None
+
+    def check(self, pairs: Pairs) -> None:
+        sizes = len(self.pre), len(self.post)
+        if sizes != (pairs.n_pre, pairs.n_post):
+            raise ValueError(
+                f"Distance has positions of {sizes[0]} sources and {sizes[1]} targets, but there "
+                f"are {pairs.n_pre} and {pairs.n_post}. Give every neuron one."
+            )
+
+    def native(self, pairs: Pairs, **values: Any) -> Any:
+        self.check(pairs)
+        conn = distance(
+            self.pre,
+            self.post,
+            self.probability,
+            seed=pairs.seed,
+            period=self.period,
+            allow_autapses=pairs.autapses,
+        )
+        return pairs.given(conn, **values)
+
+    def expected(self, pairs: Pairs) -> float:
+        return 0.0  # `distance` looks after its memory
 
 
 @dataclasses.dataclass(frozen=True)
