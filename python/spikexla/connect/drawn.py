@@ -78,10 +78,12 @@ def draw(
     """The synapses of a rule, rows sorted, with a weight and a delay each where laws are given.
 
     allow_autapses=False: no pairs (i, i). allow_multapses=False: no pair twice. The result depends
-    on the arguments alone, not on the machine or its number of threads; a row mostly on the seed and
-    its number alone, so these are other synapses than those of `fixed_prob` and its like. Errors: ValueError for a
-    rule that cannot be kept, MemoryError before memory is asked for.
+    on the arguments alone, not on the machine or its number of threads. Most rules draw a row from
+    the seed and its number alone: other synapses than those of `fixed_prob` and its like.
 
+    Errors: ValueError for a rule that cannot be kept, MemoryError before memory is asked for.
+
+    >>> from spikexla.connect import FixedTotal, Uniform
     >>> conn, weight, delay = draw(FixedTotal(8000), 100, 50, seed=1, weight=Uniform(0, 1))
     >>> conn, weight.shape, delay
     (CSR(shape=(100, 50), nnz=8000), (8000,), None)
