@@ -12,6 +12,7 @@
 #include "kernel_rows.h"
 #include "raster_module.h"
 #include "rows_module.h"
+#include "wiring_module.h"
 #include "xla/ffi/api/c_api.h"
 
 namespace nb = nanobind;
@@ -44,6 +45,7 @@ NB_MODULE(_native, m) {
   add_builders(m);
   add_raster(m);
   add_rows(m);
+  add_wiring(m);
   m.def("kernels", [] {
     std::vector<spikexla::Kernel> kernels;
     spikexla::add_neuron_kernels(kernels);

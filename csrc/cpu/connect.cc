@@ -4,7 +4,7 @@
 #include <cmath>
 #include <vector>
 
-#include "cpu/all_cores.h"
+#include "cpu/cores.h"
 #include "cpu/table.h"
 
 namespace spikexla {

@@ -1,5 +1,6 @@
 // Every loop of the CPU, compiled once for each SIMD level (SPIKEXLA_ISA names the level).
 #include "cpu/neuron.h"
+#include "cpu/poisson.h"
 #include "cpu/sparse_levels.h"
 #include "cpu/synapse.h"
 #include "models.h"
@@ -21,7 +22,7 @@ constexpr spikexla::abi::NeuronLoops<T> loops() {
 
 template <class T>
 constexpr spikexla::abi::SynapseLoops<T> synapse_loops() {
-  return {&cpu::synapse_start<T>, &cpu::synapse_drive<T>, &cpu::synapse_decay<T>};
+  return {&cpu::synapse_drive<T>, &cpu::synapse_decay<T>, &cpu::poisson<T>};
 }
 
 template <class Model>

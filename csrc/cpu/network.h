@@ -1,10 +1,11 @@
 // Many steps of a whole network in one call.
 //
-// Every population is cut into the same number of slices of neighbouring neurons. In each step one
-// thread owns a slice: it delivers the last step's spikes to the slice's synapses, advances its
-// neurons and lists their spikes. Nobody else writes there, so there are no atomics; each target
-// adds its events in ascending order of projection and source, so the sums do not depend on the
-// number of slices or threads. There is one meeting of the threads per step.
+// Every population is cut into slices of neighbouring neurons (slices.h), whose synaptic inputs lie
+// together in memory of their own for the time of the call. In each step one thread owns a slice:
+// it adds what arrives, delay by delay, advances the slice's neurons and lists their spikes. Nobody
+// else writes there, so there are no atomics; each target adds its events in ascending order of
+// delay, projection and source, so the sums do not depend on the number of slices or threads. There
+// is one meeting of the threads per step.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +16,8 @@
 
 #include "cpu/dispatch.h"
 #include "cpu/parallel.h"
-#include "cpu/sparse_table.h"
+#include "cpu/slices.h"
+#include "cpu/table.h"
 
 namespace spikexla {
 
@@ -27,6 +29,16 @@ struct Port {
   bool conductance;
 };
 
+// Random spikes to every neuron of a population, through one of its ports.
+template <class T>
+struct Poisson {
+  int64_t port;
+  uint32_t* rng;  // (ceil(size / 64), 4, 16)
+  const uint32_t* thresholds;
+  int64_t num_thresholds;
+  abi::Stream<T> weight;
+};
+
 template <class T>
 struct Population {
   const abi::NeuronRow* model;
@@ -35,38 +47,49 @@ struct Population {
   T* state[abi::kMaxFields];
   abi::Stream<T> params[abi::kMaxFields], drive;
   std::vector<Port<T>> ports;
-  uint32_t* raster;  // (steps, words()) bits, or null
+  std::vector<Poisson<T>> poissons;
+  uint32_t* history;  // (longest delay, words()) bits: row j holds the spikes of j + 2 steps ago
+  uint32_t* raster;   // (steps, words()) bits, or null
   int64_t words() const { return (size + 31) / 32; }
 };
 
-// Sources [low, high) of population `pre` feed port `port` of population `post`.
+// Sources [low, high) of population `pre` are rows [row, row + high - low) of the synapses.
+struct Sources {
+  int64_t pre, low, high, row;
+};
+
+// The synapses, as wiring.h packs them.
 template <class T>
-struct Projection {
-  int pre, post, port;
-  int64_t low, high;
-  abi::RowsView rows;
+struct Synapses {
+  std::vector<Sources> sources;
+  int64_t first_delay, delays;
+  const int64_t* starts;
+  const uint32_t* runs;
+  const uint16_t* narrow;  // targets among the inputs of their slice: these ...
+  const uint32_t* wide;    // ... or these
   const T* weights;
-  int64_t weight_step;
+  bool by_synapse;  // one weight a synapse, else one a row
 };
 
 template <class T>
 class Network {
  public:
-  Network(std::vector<Population<T>> populations, std::vector<Projection<T>> projections,
+  Network(std::vector<Population<T>> populations, Synapses<T> synapses, Slices slices,
           int64_t steps)
-      : populations_(std::move(populations)), projections_(std::move(projections)), steps_(steps) {}
+      : populations_(std::move(populations)),
+        synapses_(std::move(synapses)),
+        slices_(std::move(slices)),
+        steps_(steps) {}
 
   // Runs all steps on the caller and at most `helpers` threads of `pool`. The object must be held
-  // by a shared_ptr: a helper that starts after the end still looks at it, and leaves. Returns
-  // false, and touches nothing, if the targets of a projection are not sorted indices of its
-  // population.
+  // by a shared_ptr: a helper that starts after the end still looks at it, and leaves.
   template <class Pool>
-  static bool run(const std::shared_ptr<Network>& self, Pool& pool, int64_t helpers) {
-    if (!self->prepare(pool, helpers + 1)) return false;
-    for (int k = 1; k < self->slices_; ++k)
+  static void run(const std::shared_ptr<Network>& self, Pool& pool, int64_t helpers) {
+    self->prepare();
+    for (int k = 1; k <= std::min(helpers, self->slices_.count() - 1); ++k)
       pool.Schedule(std::function<void()>([self, k] { self->work(k); }));
     self->work(0);
-    return true;
+    self->save_history();
   }
 
  private:
@@ -77,17 +100,24 @@ class Network {
     std::atomic<bool> joined{false};  // whether the slice's own thread has started
   };
   struct Fired {
-    std::vector<int32_t> ids;
+    std::unique_ptr<int32_t[]> ids;
     int64_t count = 0;
   };
+  // What the owner of a slice writes.
+  struct Slice {
+    std::vector<T> inputs;
+    std::vector<std::vector<int32_t>> arriving;  // rows that spiked, of the last steps: a ring
+  };
 
-  int64_t edge(int population, int64_t slice) const {  // a multiple of 64: whole words of spikes
-    const int64_t n = populations_[population].size;
-    return slice >= slices_ ? n : std::min(n, (n * slice / slices_ + 63) / 64 * 64);
+  Fired& fired(int64_t step, int64_t population, int64_t slice) {
+    return fired_[((step & 1) * slices_.populations() + population) * slices_.count() + slice];
   }
-  Fired& fired(int64_t step, int population, int64_t slice) {
-    return fired_[((step & 1) * populations_.size() + population) * slices_ + slice];
+  // Rows whose source spiked in the step before `step`, which may be before the first.
+  std::vector<int32_t>& arriving(Slice& slice, int64_t step) const {
+    const int64_t ring = longest() + 1;
+    return slice.arriving[(step % ring + ring) % ring];
   }
+  int64_t longest() const { return synapses_.first_delay + synapses_.delays - 1; }
   const abi::NeuronLoops<T>& loops(const Population<T>& p) const {
     if constexpr (sizeof(T) == 4) return p.model->f32;
     else return p.model->f64;
@@ -97,50 +127,26 @@ class Network {
     else return abi::table().synapse_f64;
   }
 
-  template <class Pool>
-  bool prepare(Pool& pool, int64_t threads) {
-    int64_t neurons = 0;
-    for (const auto& p : populations_) neurons += p.size;
-    slices_ = std::max<int64_t>(1, std::min(threads, neurons / 1024));
-    claims_ = std::vector<Claim>(size_t(slices_));
-    fired_.resize(2 * populations_.size() * slices_);
+  void prepare() {
+    const int64_t count = slices_.count();
+    claims_ = std::vector<Claim>(size_t(count));
+    fired_.resize(2 * populations_.size() * count);
+    owned_.resize(count);
     for (size_t p = 0; p < populations_.size(); ++p)
-      for (int64_t s = 0; s < slices_; ++s)
-        for (int64_t t = 0; t < 2; ++t) fired(t, p, s).ids.resize(edge(p, s + 1) - edge(p, s));
-    cuts_.resize(projections_.size());
-    std::atomic<bool> sound{true};
-    for (size_t k = 0; k < projections_.size(); ++k) {
-      const auto& q = projections_[k];
-      const int64_t rows = q.high - q.low, chunk = 4096;
-      cuts_[k].resize(rows * (slices_ - 1));
-      parallel_for(pool, (rows + chunk - 1) / chunk, threads - 1, [&](int64_t task) {
-        for (int64_t row = task * chunk; row < std::min(rows, (task + 1) * chunk); ++row)
-          if (!is_sound(q, row)) sound = false;
-          else cut_row(k, row);
-      });
-    }
-    if (sound) list_initial_spikes();
-    return sound;
-  }
-
-  bool is_sound(const Projection<T>& q, int64_t row) const {
-    const int64_t from = begin(q, row), to = begin(q, row + 1);
-    if (from < 0 || from > to || to > q.rows.total) return false;
-    bool sorted = true;
-    for (int64_t j = from + 1; j < to; ++j) sorted &= q.rows.targets[j - 1] <= q.rows.targets[j];
-    return from == to || (sorted && q.rows.targets[from] >= 0 &&
-                          q.rows.targets[to - 1] < populations_[q.post].size);
+      for (int64_t s = 0; s < count; ++s)
+        for (int64_t t = 0; t < 2; ++t) fired(t, p, s).ids.reset(new int32_t[slices_.length(p, s)]);
+    list_initial_spikes();
   }
 
   // Lists the spikes that the states stand for, as those of the step before the first.
   void list_initial_spikes() {
     uint32_t bits[kBlock / 32];
     for (size_t p = 0; p < populations_.size(); ++p)
-      for (int64_t s = 0; s < slices_; ++s) {
+      for (int64_t s = 0; s < slices_.count(); ++s) {
         Fired& f = fired(1, p, s);
         f.count = 0;
-        for (int64_t first = edge(p, s); first < edge(p, s + 1); first += kBlock) {
-          const int64_t lanes = std::min(kBlock, edge(p, s + 1) - first);
+        for (int64_t first = slices_.edge(p, s); first < slices_.edge(p, s + 1); first += kBlock) {
+          const int64_t lanes = std::min(kBlock, slices_.edge(p, s + 1) - first);
           abi::NeuronBits<T> a = neuron_block(populations_[p], first, lanes);
           a.still = true;
           a.bits = bits;
@@ -150,26 +156,13 @@ class Network {
       }
   }
 
-  // Where the targets of one source cross from slice to slice, relative to the start of its row.
-  void cut_row(size_t k, int64_t row) {
-    const auto& q = projections_[k];
-    const int32_t* from = q.rows.targets + begin(q, row);
-    const int32_t* to = q.rows.targets + begin(q, row + 1);
-    for (int64_t s = 1; s < slices_; ++s)
-      cuts_[k][row * (slices_ - 1) + s - 1] =
-          uint32_t(std::lower_bound(from, to, edge(q.post, s)) - from);
-  }
-
-  static int64_t begin(const Projection<T>& q, int64_t row) {
-    return q.rows.small ? q.rows.small[row] : q.rows.large ? q.rows.large[row] : row * q.rows.fan;
-  }
-
   void work(int64_t home) {
     const FlushDenormals flush;
+    const int64_t count = slices_.count();
     claims_[home].joined.store(true, std::memory_order_release);
-    for (int64_t t = done_.load(std::memory_order_acquire) / slices_; t < steps_; ++t) {
-      for (int64_t k = 0; k < slices_; ++k) {
-        const int64_t slice = (home + k) % slices_;
+    for (int64_t t = done_.load(std::memory_order_acquire) / count; t < steps_; ++t) {
+      for (int64_t k = 0; k < count; ++k) {
+        const int64_t slice = (home + k) % count;
         if (k > 0) leave_to_owner(slice, t);
         int64_t expected = t;
         if (!claims_[slice].step.compare_exchange_strong(expected, t + 1)) continue;
@@ -177,7 +170,7 @@ class Network {
         done_.fetch_add(1, std::memory_order_acq_rel);
       }
       Backoff backoff;
-      while (done_.load(std::memory_order_acquire) < (t + 1) * slices_) backoff.wait();
+      while (done_.load(std::memory_order_acquire) < (t + 1) * count) backoff.wait();
     }
   }
 
@@ -190,94 +183,162 @@ class Network {
       backoff.wait();
   }
 
-  void advance(int64_t slice, int64_t t) {
-    if (t == 0) decay(slice);
-    for (size_t k = 0; k < projections_.size(); ++k) deliver(k, slice, t);
-    for (size_t p = 0; p < populations_.size(); ++p) dense(p, slice, t);
+  void advance(int64_t s, int64_t t) {
+    if (t == 0) load(s);
+    gather(s, t);
+    for (int64_t d = 0; d < synapses_.delays; ++d)
+      if (synapses_.narrow) deliver(s, t, d, synapses_.narrow);
+      else deliver(s, t, d, synapses_.wide);
+    for (size_t p = 0; p < populations_.size(); ++p) dense(p, s, t);
+    if (t + 1 == steps_) store(s);
   }
 
-  // g decays once before each step's spikes arrive; later steps do it at the end of the one before.
-  void decay(int64_t slice) {
+  // Brings the slice's g and the spikes under way into its own memory. g decays once before each
+  // step's spikes arrive; later steps do it at the end of the one before.
+  void load(int64_t s) {
+    Slice& slice = owned_[s];
+    slice.inputs.resize(slices_.inputs(s));
+    slice.arriving.resize(longest() + 1);
     for (size_t p = 0; p < populations_.size(); ++p)
-      for (auto& port : populations_[p].ports)
-        synapses().decay(synapse_block(port, edge(p, slice), edge(p, slice + 1) - edge(p, slice)));
+      for (size_t k = 0; k < populations_[p].ports.size(); ++k) {
+        const T* from = populations_[p].ports[k].g + slices_.edge(p, s);
+        std::copy(from, from + slices_.length(p, s), input(s, p, k));
+      }
+    for (size_t p = 0; p < populations_.size(); ++p)
+      if (const int64_t lanes = slices_.length(p, s))
+        synapses().decay(synapse_block(s, p, slices_.edge(p, s), lanes));
+    for (int64_t j = 0; j < longest(); ++j)
+      for (const Sources& q : synapses_.sources) {
+        const auto& p = populations_[q.pre];
+        for (int64_t w = q.low / 32; w * 32 < q.high; ++w)
+          for (uint32_t word = p.history[j * p.words() + w]; word != 0; word &= word - 1) {
+            const int64_t id = w * 32 + __builtin_ctz(word);
+            if (id >= q.low && id < q.high)
+              arriving(slice, -1 - j).push_back(int32_t(q.row + id - q.low));
+          }
+      }
   }
 
-  void deliver(size_t k, int64_t slice, int64_t t) {
-    const Projection<T>& q = projections_[k];
-    T* g = populations_[q.post].ports[q.port].g;
-    for (int64_t s = 0; s < slices_; ++s) {
-      const Fired& f = fired(t + 1, q.pre, s);  // the other half of the double buffer: step t - 1
-      const int32_t* first = std::lower_bound(f.ids.data(), f.ids.data() + f.count, q.low);
-      const int32_t* last = std::lower_bound(first, f.ids.data() + f.count, q.high);
-      deliver_rows(k, slice, first, last, g);
+  void store(int64_t s) {
+    for (size_t p = 0; p < populations_.size(); ++p)
+      for (size_t k = 0; k < populations_[p].ports.size(); ++k)
+        std::copy_n(input(s, p, k), slices_.length(p, s),
+                    populations_[p].ports[k].g + slices_.edge(p, s));
+  }
+
+  // Writes back which spikes are still under way. All slices know the same.
+  void save_history() {
+    if (longest() == 0) return;
+    for (auto& p : populations_) std::fill_n(p.history, longest() * p.words(), 0u);
+    for (int64_t j = 0; j < longest(); ++j) {
+      const auto& rows = arriving(owned_[0], steps_ - 1 - j);
+      auto row = rows.begin();
+      for (const Sources& q : synapses_.sources)
+        for (; row != rows.end() && *row < q.row + q.high - q.low; ++row) {
+          const int64_t id = q.low + *row - q.row;
+          auto& p = populations_[q.pre];
+          p.history[j * p.words() + id / 32] |= uint32_t{1} << id % 32;
+        }
     }
   }
 
-  void deliver_rows(size_t k, int64_t slice, const int32_t* first, const int32_t* last, T* g) {
-    constexpr int kAhead = 6;  // rows to fetch ahead: a row is a few cache lines, far away
-    const Projection<T>& q = projections_[k];
-    const int32_t* targets = q.rows.targets;
-    const int64_t cuts = slices_ - 1;
-    const auto span = [&](int64_t row, int64_t* from, int64_t* to) {
-      const int64_t start = begin(q, row);
-      *from = slice == 0 ? start : start + cuts_[k][row * cuts + slice - 1];
-      *to = slice == cuts ? begin(q, row + 1) : start + cuts_[k][row * cuts + slice];
-    };
-    for (const int32_t* id = first; id < last; ++id) {
-      if (id + 2 * kAhead < last) {
-        const int64_t far = id[2 * kAhead] - q.low;
-        if (cuts) __builtin_prefetch(&cuts_[k][far * cuts]);
-        if (q.rows.small) __builtin_prefetch(q.rows.small + far);
-        if (q.rows.large) __builtin_prefetch(q.rows.large + far);
+  // Collects the rows whose sources spiked in the last step, in ascending order.
+  void gather(int64_t s, int64_t t) {
+    auto& rows = arriving(owned_[s], t);
+    rows.clear();
+    for (const Sources& q : synapses_.sources)
+      for (int64_t k = 0; k < slices_.count(); ++k) {
+        const Fired& f = fired(t + 1, q.pre, k);  // the other half of the double buffer: step t - 1
+        const int32_t* end = f.ids.get() + f.count;
+        const int32_t* id = std::lower_bound<const int32_t*>(f.ids.get(), end, q.low);
+        for (; id < end && *id < q.high; ++id) rows.push_back(int32_t(q.row + *id - q.low));
       }
-      if (id + kAhead < last) {
-        int64_t from, to;
-        span(id[kAhead] - q.low, &from, &to);
-        for (int64_t j = from; j < to; j += 16) __builtin_prefetch(targets + j);
-        if (q.weight_step)
-          for (int64_t j = from; j < to; j += 64 / sizeof(T)) __builtin_prefetch(q.weights + j);
+  }
+
+  // Adds the d-th run of every row whose source spiked that many steps ago.
+  template <class Index>
+  void deliver(int64_t s, int64_t t, int64_t d, const Index* targets) {
+    constexpr int64_t kAhead = 6;  // rows to fetch ahead: a run is a few cache lines, far away
+    const std::vector<int32_t>& rows = arriving(owned_[s], t - synapses_.first_delay - d);
+    const int64_t width = slices_.count() * synapses_.delays + 1, n = int64_t(rows.size());
+    const uint32_t* runs = synapses_.runs + s * synapses_.delays + d;
+    const int64_t* starts = synapses_.starts;
+    const T* weights = synapses_.weights;
+    T* g = owned_[s].inputs.data();
+    const bool last = d + 1 == synapses_.delays;
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t row = rows[i], start = starts[row];
+      const int64_t from = start + runs[row * width], to = start + runs[row * width + 1];
+      if (d == 0) {  // a new row: nobody has fetched anything of it
+        if (i + 2 * kAhead < n) {
+          __builtin_prefetch(starts + rows[i + 2 * kAhead]);
+          __builtin_prefetch(runs + rows[i + 2 * kAhead] * width);
+        }
+        if (i + kAhead < n) {
+          const uint32_t* run = runs + rows[i + kAhead] * width;
+          fetch(targets, weights, starts[rows[i + kAhead]] + run[0],
+                starts[rows[i + kAhead]] + run[1]);
+        }
       }
-      int64_t from, to;
-      span(*id - q.low, &from, &to);
-      if (q.weight_step) {
-        for (int64_t j = from; j < to; ++j) g[targets[j]] += q.weights[j];
+      if (!last) fetch(targets, weights, to, start + runs[row * width + 2]);  // the next step's
+      if (synapses_.by_synapse) {
+        for (int64_t j = from; j < to; ++j) g[targets[j]] += weights[j];
       } else {
-        const T w = *q.weights;
+        const T w = weights[row];
         for (int64_t j = from; j < to; ++j) g[targets[j]] += w;
       }
     }
   }
 
-  abi::SynapseBlock<T> synapse_block(const Port<T>& port, int64_t first, int64_t lanes) const {
+  template <class Index>
+  void fetch(const Index* targets, const T* weights, int64_t from, int64_t to) const {
+    for (int64_t j = from; j < to; j += 64 / sizeof(Index)) __builtin_prefetch(targets + j);
+    if (synapses_.by_synapse)
+      for (int64_t j = from; j < to; j += 64 / sizeof(T)) __builtin_prefetch(weights + j);
+  }
+
+  T* input(int64_t s, int64_t population, int64_t port) {
+    return owned_[s].inputs.data() + slices_.input(population, port, s);
+  }
+
+  abi::SynapseBlock<T> synapse_block(int64_t s, int64_t p, int64_t first, int64_t lanes) {
+    const Population<T>& pop = populations_[p];
+    const auto from = [first](const abi::Stream<T>& x) {
+      return abi::Stream<T>{x.at + first * x.lane, x.lane, 0};
+    };
     abi::SynapseBlock<T> b{};
     b.lanes = lanes;
-    b.conductance = port.conductance;
-    b.g = port.g + first;
-    b.decay = {port.decay.at + first * port.decay.lane, port.decay.lane, 0};
-    b.value = {port.value.at + first * port.value.lane, port.value.lane, 0};
+    b.ports = int(pop.ports.size());
+    b.current = from(pop.drive);
+    for (int k = 0; k < b.ports; ++k) {
+      b.g[k] = input(s, p, k) + first - slices_.edge(p, s);
+      b.conductance[k] = pop.ports[k].conductance;
+      b.decay[k] = from(pop.ports[k].decay);
+      b.value[k] = from(pop.ports[k].value);
+    }
     return b;
   }
 
-  void dense(int p, int64_t slice, int64_t t) {
-    Population<T>& pop = populations_[p];
-    Fired& f = fired(t, p, slice);
+  void dense(int64_t p, int64_t s, int64_t t) {
+    Fired& f = fired(t, p, s);
     f.count = 0;
-    for (int64_t first = edge(p, slice); first < edge(p, slice + 1); first += kBlock)
-      dense_block(pop, first, std::min(kBlock, edge(p, slice + 1) - first), t, &f);
+    const int64_t end = slices_.edge(p, s + 1);
+    for (int64_t first = slices_.edge(p, s); first < end; first += kBlock)
+      dense_block(p, s, first, std::min(kBlock, end - first), t, &f);
   }
 
-  void dense_block(Population<T>& pop, int64_t first, int64_t lanes, int64_t t, Fired* f) {
+  void dense_block(int64_t p, int64_t s, int64_t first, int64_t lanes, int64_t t, Fired* f) {
+    Population<T>& pop = populations_[p];
     alignas(64) T I[kBlock], G[kBlock];
     uint32_t bits[kBlock / 32];
-    synapses().start(lanes, {pop.drive.at + first * pop.drive.lane, pop.drive.lane, 0}, I, G);
-    for (const Port<T>& port : pop.ports) {
-      abi::SynapseBlock<T> b = synapse_block(port, first, lanes);
-      b.decays = t + 1 < steps_;  // the last step leaves g as a step-by-step run would
-      b.I = I;
-      b.G = G;
-      synapses().drive(b);
-    }
+    abi::SynapseBlock<T> b = synapse_block(s, p, first, lanes);
+    for (const Poisson<T>& q : pop.poissons)
+      synapses().poisson({lanes, b.g[q.port], q.rng + first, q.thresholds, q.num_thresholds,
+                          {q.weight.at + first * q.weight.lane, q.weight.lane, 0}});
+    b.decays = t + 1 < steps_;  // the last step leaves g as a step-by-step run would
+    b.I = I;
+    b.G = G;
+    synapses().drive(b);
     const T none = T(0);
     abi::NeuronBits<T> a = neuron_block(pop, first, lanes);
     int x = 0;
@@ -306,12 +367,13 @@ class Network {
   }
 
   std::vector<Population<T>> populations_;
-  std::vector<Projection<T>> projections_;
-  int64_t steps_, slices_ = 1;
+  Synapses<T> synapses_;
+  Slices slices_;
+  int64_t steps_;
   std::vector<Claim> claims_;
-  std::vector<Fired> fired_;                 // [step parity][population][slice]
-  std::vector<std::vector<uint32_t>> cuts_;  // [projection][source row][slice - 1]
-  std::atomic<int64_t> done_{0};             // slices finished, over all steps
+  std::vector<Fired> fired_;  // [step parity][population][slice]
+  std::vector<Slice> owned_;
+  std::atomic<int64_t> done_{0};  // slices finished, over all steps
 };
 
 }  // namespace spikexla

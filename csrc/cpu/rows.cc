@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "cpu/all_cores.h"
+#include "cpu/cores.h"
 #include "cpu/philox.h"
 #include "cpu/table.h"
 

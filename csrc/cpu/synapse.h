@@ -12,60 +12,75 @@ SPIKEXLA_BEGIN
 namespace cpu {
 using abi::SynapseBlock;
 
-template <class T>
-void synapse_start(int64_t lanes, const abi::Stream<T>& drive, T* I, T* G) {
-  if (drive.lane == 0) {
-    const T value = *drive.at;
-    for (int64_t i = 0; i < lanes; ++i) I[i] = value;
-  } else {
-    for (int64_t i = 0; i < lanes; ++i) I[i] = drive.at[i];
+// A few ports with one decay and one value each, all of one kind: in one pass.
+template <class T, int kPorts, bool kConductance, bool kEach>
+void drive_alike(const SynapseBlock<T>& a) {
+  T *g[kPorts], decay[kPorts], value[kPorts];
+  for (int k = 0; k < kPorts; ++k) {
+    g[k] = a.g[k];
+    value[k] = *a.value[k].at;
+    decay[k] = a.decays ? *a.decay[k].at : T(1);
   }
-  for (int64_t i = 0; i < lanes; ++i) G[i] = T(0);
-}
-
-template <class T, bool kConductance, bool kDecays, bool kUniform>
-void drive_block(const SynapseBlock<T>& a) {
-  T *g = a.g, *I = a.I, *G = a.G;
-  const T decay0 = *a.decay.at, value0 = *a.value.at;
-  const T *decays = a.decay.at, *values = a.value.at;
-  const int64_t decay_lane = a.decay.lane, value_lane = a.value.lane;
+  T *to_I = a.I, *to_G = a.G;
+  const T* current = a.current.at;
+  const T current0 = *current;
 #pragma GCC ivdep
   for (int64_t i = 0; i < a.lanes; ++i) {
-    const T now = g[i];
-    I[i] += now * (kUniform ? value0 : values[i * value_lane]);
-    if (kConductance) G[i] += now;
-    if (kDecays) g[i] = now * (kUniform ? decay0 : decays[i * decay_lane]);
+    T I = kEach ? current[i] : current0, G = T(0);
+    for (int k = 0; k < kPorts; ++k) {
+      const T now = g[k][i];
+      I += now * value[k];
+      G += now;
+      g[k][i] = now * decay[k];
+    }
+    to_I[i] = I;
+    if (kConductance) to_G[i] = G;
+  }
+}
+
+template <class T, bool kConductance>
+bool drive_fast(const SynapseBlock<T>& a) {
+  const bool each = a.current.lane != 0;
+  switch (a.ports) {
+    case 1:
+      return (each ? drive_alike<T, 1, kConductance, true>(a)
+                   : drive_alike<T, 1, kConductance, false>(a)),
+             true;
+    case 2:
+      return (each ? drive_alike<T, 2, kConductance, true>(a)
+                   : drive_alike<T, 2, kConductance, false>(a)),
+             true;
+    default:
+      return false;
   }
 }
 
 template <class T>
 void synapse_drive(const SynapseBlock<T>& a) {
-  const bool uniform = a.decay.lane == 0 && a.value.lane == 0;
-  const int which = (a.conductance ? 4 : 0) + (a.decays ? 2 : 0) + (uniform ? 1 : 0);
-  switch (which) {
-    case 0:
-      return drive_block<T, false, false, false>(a);
-    case 1:
-      return drive_block<T, false, false, true>(a);
-    case 2:
-      return drive_block<T, false, true, false>(a);
-    case 3:
-      return drive_block<T, false, true, true>(a);
-    case 4:
-      return drive_block<T, true, false, false>(a);
-    case 5:
-      return drive_block<T, true, false, true>(a);
-    case 6:
-      return drive_block<T, true, true, false>(a);
-    case 7:
-      return drive_block<T, true, true, true>(a);
+  int conductances = 0;
+  bool uniform = true;
+  for (int k = 0; k < a.ports; ++k) {
+    conductances += a.conductance[k];
+    uniform = uniform && a.decay[k].lane == 0 && a.value[k].lane == 0;
+  }
+  if (uniform && conductances == 0 && drive_fast<T, false>(a)) return;
+  if (uniform && conductances == a.ports && drive_fast<T, true>(a)) return;
+  for (int64_t i = 0; i < a.lanes; ++i) a.I[i] = a.current.at[i * a.current.lane];
+  for (int64_t i = 0; i < a.lanes; ++i) a.G[i] = T(0);
+  for (int k = 0; k < a.ports; ++k) {
+    for (int64_t i = 0; i < a.lanes; ++i) {
+      const T now = a.g[k][i];
+      a.I[i] += now * a.value[k].at[i * a.value[k].lane];
+      if (a.conductance[k]) a.G[i] += now;
+      if (a.decays) a.g[k][i] = now * a.decay[k].at[i * a.decay[k].lane];
+    }
   }
 }
 
 template <class T>
 void synapse_decay(const SynapseBlock<T>& a) {
-#pragma GCC ivdep
-  for (int64_t i = 0; i < a.lanes; ++i) a.g[i] *= a.decay.at[i * a.decay.lane];
+  for (int k = 0; k < a.ports; ++k)
+    for (int64_t i = 0; i < a.lanes; ++i) a.g[k][i] *= a.decay[k].at[i * a.decay[k].lane];
 }
 
 }  // namespace cpu

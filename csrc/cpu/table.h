@@ -11,6 +11,7 @@
 namespace spikexla::abi {
 
 inline constexpr int kMaxFields = 8;
+inline constexpr int kMaxPorts = 8;
 
 // A read-only operand seen from one block of lanes. A stride of 0 repeats the value.
 template <class T>
@@ -69,21 +70,36 @@ struct NeuronBits {
   uint32_t* bits;  // ceil(lanes / 32) words
 };
 
-// The exponential synapses of one block: adds their drive to I and G, then decays them.
+// The exponential synapses of one block of a population, and the constant current beside them.
 template <class T>
 struct SynapseBlock {
   int64_t lanes;
-  bool conductance;  // I += g value, G += g  (value: the reversal potential); else I += g value
+  int ports;
   bool decays;
-  T *g, *I, *G;
-  Stream<T> decay, value;
+  T* g[kMaxPorts];
+  bool conductance[kMaxPorts];
+  Stream<T> decay[kMaxPorts];
+  Stream<T> value[kMaxPorts];  // reversal potential of a conductance, or scale of a current
+  Stream<T> current;
+  T *I, *G;
+};
+
+// A Poisson input to one port of a block, which starts at a group of 64 neurons; see poisson.h.
+template <class T>
+struct PoissonBlock {
+  int64_t lanes;
+  T* g;
+  uint32_t* rng;  // (groups, 4, 16)
+  const uint32_t* thresholds;
+  int64_t num_thresholds;
+  Stream<T> weight;
 };
 
 template <class T>
 struct SynapseLoops {
-  void (*start)(int64_t lanes, const Stream<T>& drive, T* I, T* G);  // I = drive, G = 0
-  void (*drive)(const SynapseBlock<T>&);
-  void (*decay)(const SynapseBlock<T>&);
+  void (*drive)(const SynapseBlock<T>&);  // sets I and G, then decays every g
+  void (*decay)(const SynapseBlock<T>&);  // only that
+  void (*poisson)(const PoissonBlock<T>&);
 };
 
 template <class T>

@@ -1,11 +1,19 @@
 // XLA handler of network_run: reads the plan and the buffers, checks them, runs the network.
 //
-// plan   populations, {model, size, hard, ports} each; {conductance} each port;
-//        projections, {pre, low, high, post, port, fan} each (fan 0: CSR)
-// args   states..., g...                                      (in place: also the first results)
+// plan   slices; populations, {model, size, hard, ports, Poisson inputs} each; {conductance} each
+//        port; {port} each Poisson input;
+//        first delay, delays, whether weights are one a synapse (else one a row),
+//        bundles, {pre, low, high} each
+// args   states..., g..., histories..., generators...         (in place: also the first results)
 //        {params..., drive} each population, {decay, value} each port,
-//        {begins, targets, weights} each projection
-// rets   states..., g..., rasters...      each (steps, ceil(size / 32)) uint32, or without elements
+//        {thresholds, weight} each Poisson input,
+//        starts, runs, targets, weights                       (wiring.h)
+// rets   states..., g..., histories..., generators..., rasters...
+//        histories are (longest delay, ceil(size / 32)) uint32, rasters (steps, ceil(size / 32)) or
+//        without elements
+//
+// What the synapses hold was checked when they were packed; here, that they have the sizes of the
+// network.
 #include "cpu/network.h"
 
 #include <cstring>
@@ -53,6 +61,14 @@ class Reader {
     return {reinterpret_cast<const T*>(b.untyped_data()), n == 1 ? 0 : 1, 0};
   }
 
+  const uint32_t* words(int64_t* count) {
+    if (!has_args(1)) return nullptr;
+    const ffi::AnyBuffer b = arg();
+    if (b.element_type() != ffi::U32) fail("thresholds must be uint32");
+    *count = b.element_count();
+    return reinterpret_cast<const uint32_t*>(b.untyped_data());
+  }
+
   uint32_t* raster(int64_t steps, int64_t words) {
     if (!has_rets(1)) return nullptr;
     ffi::AnyBuffer b = **rets_.get<ffi::AnyBuffer>(ret_++);
@@ -76,64 +92,86 @@ class Reader {
   std::string complaint_;
 };
 
+// The synapses and where they come from; targets are trusted, all else is checked.
 template <class T>
-void read_projection(Reader& r, const std::vector<Population<T>>& pops, Projection<T>& q) {
-  q.pre = int(r.number());
-  q.low = r.number();
-  q.high = r.number();
-  q.post = int(r.number());
-  q.port = int(r.number());
-  q.rows.fan = r.number();
-  const int n = int(pops.size());
-  if (q.pre < 0 || q.pre >= n || q.post < 0 || q.post >= n || q.port < 0 ||
-      q.port >= int(pops[q.post].ports.size()) || q.low < 0 || q.low > q.high ||
-      q.high > pops[q.pre].size)
-    r.fail("a projection names a population, port or source that does not exist");
+Synapses<T> read_synapses(Reader& r, const Slices& slices, Synapses<T> w) {
+  if (!r.ok() || !r.has_args(4)) return w;
+  const ffi::AnyBuffer starts = r.arg(), runs = r.arg(), targets = r.arg(), weights = r.arg();
+  const int64_t rows = w.sources.empty() ? 0 : w.sources.back().row + w.sources.back().high -
+                                                   w.sources.back().low;
+  const int64_t width = slices.count() * w.delays + 1, total = targets.element_count();
+  w.starts = reinterpret_cast<const int64_t*>(starts.untyped_data());
+  w.runs = reinterpret_cast<const uint32_t*>(runs.untyped_data());
+  w.weights = reinterpret_cast<const T*>(weights.untyped_data());
+  if (targets.element_type() == ffi::U16)
+    w.narrow = reinterpret_cast<const uint16_t*>(targets.untyped_data());
+  else w.wide = reinterpret_cast<const uint32_t*>(targets.untyped_data());
+  // JAX has no 64-bit integers by default: starts are pairs of words.
+  if (int64_t(starts.element_count()) != 2 * (rows + 1) || starts.element_type() != ffi::U32 ||
+      runs.element_type() != ffi::U32 || int64_t(runs.element_count()) != rows * width ||
+      (targets.element_type() != ffi::U16 && targets.element_type() != ffi::U32) ||
+      int64_t(weights.element_count()) != (w.by_synapse ? total : rows) ||
+      w.starts[rows] != total)
+    r.fail("the packed synapses do not fit the populations");
+  return w;
 }
 
 template <class T>
-void read_synapses(Reader& r, Projection<T>& q) {
-  if (!r.ok() || !r.has_args(3)) return;
-  const ffi::AnyBuffer begins = r.arg(), targets = r.arg(), weights = r.arg();
-  const int64_t rows = q.high - q.low;
-  q.rows.total = targets.element_count();
-  if (q.rows.fan > 0 || begins.element_count() == 0) {
-    if (q.rows.fan * rows != q.rows.total) r.fail("fixed fan-out: targets are not (sources, fan)");
-  } else {
-    if (int64_t(begins.element_count()) != rows + 1) r.fail("CSR: begins are not sources + 1");
-    if (begins.element_type() == ffi::S32)
-      q.rows.small = reinterpret_cast<const int32_t*>(begins.untyped_data());
-    else if (begins.element_type() == ffi::S64)
-      q.rows.large = reinterpret_cast<const int64_t*>(begins.untyped_data());
-    else r.fail("CSR: begins must be int32 or int64");
+Synapses<T> read_sources(Reader& r, const std::vector<Population<T>>& pops) {
+  Synapses<T> w{};
+  w.first_delay = r.number();
+  w.delays = r.number();
+  w.by_synapse = r.number() != 0;
+  if (w.first_delay < 0 || w.delays < 1) r.fail("delays are 0 or more steps");
+  int64_t row = 0;
+  const int64_t bundles = r.number();
+  for (int64_t k = 0; k < bundles && r.ok(); ++k) {
+    const Sources q{r.number(), r.number(), r.number(), row};
+    if (q.pre < 0 || q.pre >= int64_t(pops.size()) || q.low < 0 || q.low > q.high ||
+        q.high > pops[q.pre].size)
+      r.fail("a bundle names sources that do not exist");
+    row += q.high - q.low;
+    w.sources.push_back(q);
   }
-  if (targets.element_type() != ffi::S32) r.fail("targets must be int32");
-  q.rows.targets = reinterpret_cast<const int32_t*>(targets.untyped_data());
-  const int64_t n = weights.element_count();
-  if (n != 1 && n != q.rows.total) r.fail("weights are neither one nor one a synapse");
-  q.weights = reinterpret_cast<const T*>(weights.untyped_data());
-  q.weight_step = n == 1 ? 0 : 1;
+  return w;
 }
 
 template <class T>
 ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
+  const int64_t count = r.number();
+  if (count < 1) return invalid("network_run: no slices");
   std::vector<Population<T>> pops(std::max<int64_t>(0, r.number()));
+  std::vector<int64_t> sizes, ports;
   for (auto& p : pops) {
     const int64_t model = r.number();
     if (model < 0 || model >= abi::table().num_neurons) return invalid("no such neuron model");
     p.model = &abi::table().neurons[model];
     p.size = r.number();
     p.hard = r.number() != 0;
-    p.ports.resize(std::max<int64_t>(0, r.number()));
+    const int64_t its = r.number();
+    if (its < 0 || its > abi::kMaxPorts) return invalid("network_run: too many ports");
+    p.ports.resize(its);
+    p.poissons.resize(std::max<int64_t>(0, r.number()));
+    sizes.push_back(p.size);
+    ports.push_back(int64_t(p.ports.size()));
   }
   for (auto& p : pops)
     for (auto& port : p.ports) port.conductance = r.number() != 0;
-  std::vector<Projection<T>> projections(std::max<int64_t>(0, r.number()));
-  for (auto& q : projections) read_projection(r, pops, q);
+  for (auto& p : pops)
+    for (auto& q : p.poissons) {
+      q.port = r.number();
+      if (q.port < 0 || q.port >= int64_t(p.ports.size())) r.fail("a Poisson input has no port");
+    }
+  Slices slices(count, std::move(sizes), ports);
+  Synapses<T> synapses = read_sources(r, pops);
   for (auto& p : pops)
     for (int k = 0; k < p.model->num_state; ++k) p.state[k] = r.in_place<T>(p.size);
   for (auto& p : pops)
     for (auto& port : p.ports) port.g = r.in_place<T>(p.size);
+  const int64_t longest = synapses.first_delay + synapses.delays - 1;
+  for (auto& p : pops) p.history = r.in_place<uint32_t>(longest * p.words());
+  for (auto& p : pops)
+    for (auto& q : p.poissons) q.rng = r.in_place<uint32_t>((p.size + 63) / 64 * 64);
   for (auto& p : pops) {
     for (int k = 0; k < p.model->num_params; ++k) p.params[k] = r.stream<T>(p.size);
     p.drive = r.stream<T>(p.size);
@@ -143,14 +181,19 @@ ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
       port.decay = r.stream<T>(p.size);
       port.value = r.stream<T>(p.size);
     }
-  for (auto& q : projections) read_synapses(r, q);
+  for (auto& p : pops)
+    for (auto& q : p.poissons) {
+      q.thresholds = r.words(&q.num_thresholds);
+      q.weight = r.stream<T>(p.size);
+    }
+  synapses = read_synapses(r, slices, std::move(synapses));
   for (auto& p : pops) p.raster = r.raster(steps, p.words());
   if (!r.ok()) return invalid("network_run: " + r.complaint());
   if (steps == 0) return ffi::Error::Success();
   const int64_t helpers = std::min<int64_t>(pool.num_threads(), abi::thread_limit() - 1);
-  const auto network = std::make_shared<Network<T>>(std::move(pops), std::move(projections), steps);
-  if (!Network<T>::run(network, pool, helpers))
-    return invalid("network_run: a row of synapses is unsorted or points outside its population");
+  const auto network = std::make_shared<Network<T>>(std::move(pops), std::move(synapses),
+                                                    std::move(slices), steps);
+  Network<T>::run(network, pool, helpers);
   return ffi::Error::Success();
 }
 

@@ -27,10 +27,12 @@ from .network import COBANet as COBANet
 from .network import CUBANet as CUBANet
 from .network import simulate as simulate
 from .neuron import LIF as LIF
+from .neuron import IafPscExp as IafPscExp
 from .neuron import LIFRef as LIFRef
 from .projection import AlignPostProj as AlignPostProj
 from .projection import CurrentProj as CurrentProj
 from .projection import DeltaProj as DeltaProj
+from .projection import PoissonInput as PoissonInput
 from .state import LongTermState as LongTermState
 from .state import ParamState as ParamState
 from .state import ShortTermState as ShortTermState

@@ -36,7 +36,9 @@ def shape_of(size: Size, what: str) -> tuple[int, ...]:
 
 
 class Inputs:
-    """Inputs that wait for the next step of their receiver, by key, in the order of arrival.
+    """Inputs that wait for the next step of their receiver, by key.
+
+    They are taken in the order of arrival, those that travelled longer later.
 
     Functions stay and are asked at each step; values and deferred products are used once. Not a
     dict, so that what waits here is not part of the tree of modules.
@@ -57,8 +59,8 @@ class Inputs:
         self._entries[key] = value, ACTIVE.frame
 
     def take(self, label: str | None = None) -> Iterator[Any]:
-        """The inputs (of one label), oldest first; those used once are removed."""
-        for key, (value, _) in list(self._entries.items()):
+        """The inputs (of one label), in order; those used once are removed."""
+        for key, (value, _) in sorted(self._entries.items(), key=_delay_of):
             if label is None or key.startswith(f"{label} // "):
                 if not callable(value):
                     del self._entries[key]
@@ -83,11 +85,19 @@ class Inputs:
         self.__dict__.update(saved)
 
 
-class Deferred:
-    """A product with weights that is not made yet, so that it can be added in place."""
+def _delay_of(entry: tuple[str, tuple[Any, Any]]) -> float:
+    value = entry[1][0]
+    return value.delay if isinstance(value, Deferred) else 0
 
-    def __init__(self, comm: Any, spikes: Any) -> None:
-        self.comm, self.spikes = comm, spikes
+
+class Deferred:
+    """A product with weights that is not made yet, so that it can be added in place.
+
+    Inputs of a longer `delay` (in steps) are added later.
+    """
+
+    def __init__(self, comm: Any, spikes: Any, delay: float = 0) -> None:
+        self.comm, self.spikes, self.delay = comm, spikes, delay
 
     def add_to(self, total: Any) -> Any:
         return self.comm.accumulate(self.spikes, total)

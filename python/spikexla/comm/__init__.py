@@ -2,6 +2,7 @@
 
 from .base import EventComm as EventComm
 from .drawn import EventDrawn as EventDrawn
+from .each import Each as Each
 from .fixed import EventFixedNumConn as EventFixedNumConn
 from .fixed import EventFixedProb as EventFixedProb
 from .fixed import EventFixedTotal as EventFixedTotal

@@ -85,6 +85,10 @@ class EventComm(Module):
 
     def accumulate(self, spikes: Any, total: Any = None) -> jax.Array:
         """`total + spikes W` as a plain array, in the memory of `total` where it is dead."""
+        return self.along(self.conn, self.weight_mantissa, spikes, total)
+
+    def along(self, conn: Any, weight: Any, spikes: Any, total: Any) -> jax.Array:
+        """`accumulate` along other synapses between the same populations."""
         spikes, shape = jnp.asarray(spikes), None
         if len(self.in_size) > 1:
             batch = spikes.shape[: spikes.ndim - len(self.in_size)]
@@ -92,12 +96,15 @@ class EventComm(Module):
         if len(self.out_size) > 1 and total is not None:
             shape = total.shape
             total = total.reshape(*shape[: total.ndim - len(self.out_size)], -1)
-        y = spike_matvec(self.conn, self.weight_mantissa, spikes, init=total)
+        y = spike_matvec(conn, weight, spikes, init=total)
         return y if len(self.out_size) == 1 else y.reshape(shape or (*y.shape[:-1], *self.out_size))
 
     def update(self, spikes: Any) -> Any:
         """`spikes W`, `(*batch, *out_size)`, with the unit of the weights."""
-        y = self.accumulate(spikes)
+        return self.with_unit(self.accumulate(spikes))
+
+    def with_unit(self, y: jax.Array) -> Any:
+        """`y` with the unit of the weights."""
         return y if self.unit is None else attach(y, self.unit)
 
 

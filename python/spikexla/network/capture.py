@@ -22,12 +22,14 @@ from ..neuron.base import Neuron
 from ..ops.library import kernels
 from ..projection.align_post import AlignPostProj
 from ..projection.base import Projection
+from ..projection.poisson_input import PoissonInput
 from ..synapse.base import SynOut
 from ..synapse.coba import COBA
 from ..synapse.cuba import CUBA
 from ..synapse.expon import Expon
 from ..transform.trace import Traced
 from ..units import mantissa
+from .under_way import agree
 
 
 class NotAPlan(Exception):
@@ -47,9 +49,10 @@ class Plan(NamedTuple):
     """One step of a network: each population once, after the projections that were called."""
 
     populations: list[Neuron]
-    drives: list[Any]  # mA, () or (size,)
+    drives: list[Any]  # in the unit of the population, () or (size,)
     ports: list[list[tuple[Expon, SynOut]]]  # of each population, in the order of its inputs
     fed: list[Fed]  # in the order of their calls
+    random: list[list[PoissonInput]]  # of each population, in the order of their calls
 
 
 class SpikeView:
@@ -152,13 +155,21 @@ def _plan(nodes: list[Module], notes: list) -> Plan:
         raise NotAPlan("update() steps no population of neurons")
     if len(populations) != len(everyone) or len({id(p) for p in populations}) != len(populations):
         raise NotAPlan("update() does not step every population exactly once")
-    fed, stepped = [], set()
+    fed, drawn, stepped = [], [], set()
     for what, node, given in notes:
         if what == "step":
             stepped.add(id(node))
+        elif isinstance(node, PoissonInput):
+            drawn.append(_drawn(node, given, stepped, drawn))
         else:
             fed.append(_feed(node, given, stepped))
-    ports = [_ports(p, nodes, fed) for p in populations]
+    delayed = [f for f in fed if f.projection.delayed]
+    histories = [f.projection.history.value for f in delayed]
+    if not agree([(id(f.pre), f.low, f.high) for f in delayed], histories):
+        raise NotAPlan("projections of the same neurons remember different spikes")
+    called = [f.projection for f in fed] + drawn
+    ports = [_ports(p, nodes, called) for p in populations]
+    random = [[q for q in drawn if q.post is p] for p in populations]
     drives = [_drive(node, given) for what, node, given in notes if what == "step"]
     for population, its in zip(populations, ports, strict=True):
         conductance = any(isinstance(out, COBA) for _, out in its)
@@ -167,7 +178,17 @@ def _plan(nodes: list[Module], notes: list) -> Plan:
             raise NotAPlan(f"the model {name!r} has no compiled kernel")
         if population.V.value.ndim != len(population.in_size):
             raise NotAPlan(f"the states of {type(population).__name__} have a batch axis")
-    return Plan(populations, drives, ports, fed)
+    return Plan(populations, drives, ports, fed, random)
+
+
+def _drawn(node: PoissonInput, given: tuple, stepped: set[int], before: list) -> PoissonInput:
+    if given:
+        raise NotAPlan("a PoissonInput is called with arguments")
+    if id(node.post) in stepped:
+        raise NotAPlan("a PoissonInput is called after its population was stepped")
+    if any(node is other for other in before):
+        raise NotAPlan("a PoissonInput is called twice a step")
+    return node
 
 
 def _feed(projection: Projection, given: tuple, stepped: set[int]) -> Fed:
@@ -175,6 +196,11 @@ def _feed(projection: Projection, given: tuple, stepped: set[int]) -> Fed:
         raise NotAPlan(f"{type(projection).__name__} is not a sparse projection onto a synapse")
     if len(given) != 1 or not isinstance(given[0], SpikeView):
         raise NotAPlan("a projection is called with something else than spikes of a population")
+    if projection.delayed:
+        if not hasattr(projection, "history"):
+            raise NotAPlan("a delayed projection has not been started: call init_all_states(net)")
+        if projection.history.value.dtype != np.uint32 or projection.history.value.ndim != 2:
+            raise NotAPlan("a delayed projection keeps floats or a batch, not bits")
     view = given[0]
     if view.new or id(projection.post) in stepped:
         raise NotAPlan("a projection is called after its population was stepped")
@@ -188,10 +214,9 @@ def _feed(projection: Projection, given: tuple, stepped: set[int]) -> Fed:
     return Fed(projection, view.neuron, view.low, view.high)
 
 
-def _ports(population: Neuron, nodes: list[Module], fed: list[Fed]) -> list:
+def _ports(population: Neuron, nodes: list[Module], called: list[AlignPostProj]) -> list:
     """The synapses of a population. They advance in every step, fed or not, if they are shared."""
     onto = [n for n in nodes if isinstance(n, AlignPostProj) and n.post is population]
-    called = [f.projection for f in fed]
     ports = []
     for key, (out, _) in population._current._entries.items():
         owners = [n for n in onto if n.out is out]
@@ -214,12 +239,12 @@ def _ports(population: Neuron, nodes: list[Module], fed: list[Fed]) -> list:
 
 
 def _drive(population: Neuron, given: Any) -> Any:
-    """The constant current of a population in mA: () or (size,)."""
+    """The constant current of a population in its unit: () or (size,)."""
     if isinstance(given, SpikeView):
         raise NotAPlan("spikes are an input current")
     current = 0.0 if given is None else given
     try:
-        current = np.asarray(mantissa(current, "mA", what="the input current"))
+        current = np.asarray(mantissa(current, population.current_unit, what="the input current"))
     except jax.errors.TracerArrayConversionError:
         raise NotAPlan("update() computes the input current from states") from None
     if np.isnan(current).any():

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from .. import environ, transform
+from .. import environ
 from ..backend import backend as _backend
 from ..module import Module
 from ..neuron.base import Neuron
-from ..ops.network_run import Population, Port, Projection, network_run, pack_bits, unpack_bits
-from ..ops.neuron_kernel import NeuronKernel
-from ..synapse.coba import COBA
-from ..transform.trace import Traced, commit, read
+from ..ops.raster import unpack_bits
 from ..units import mantissa
-from .capture import Fed, NotAPlan, Plan, capture
+from .capture import NotAPlan, capture
+from .engine import Engine
+from .loop import Loop
 
 RASTER_BYTES = 64 << 20  # the most that the spikes of one chunk take, as bits
 MOST_STEPS = 2**31 - 1  # the step of a spike is an int32
@@ -116,7 +112,7 @@ def simulate(
         except NotAPlan as error:
             why = str(error)
     with _backend(chosen):
-        run = _Engine(plan, record) if plan else _Loop(net, inputs, populations, record)
+        run = Engine(plan, record) if plan else Loop(net, inputs, populations, record)
         result = _drive(run, steps, chunk, progress)
     path = "network_run" if plan else "for_loop"
     names = {id(n): name for name, n in populations.items()}
@@ -188,154 +184,3 @@ def _join(parts: list, n: int, dt: float) -> Spikes:
     nothing = [(np.zeros(0, np.int32), np.zeros(0, np.int32))]
     when, ids = zip(*(parts or nothing), strict=True)
     return Spikes(np.concatenate(when), np.concatenate(ids), n, dt)
-
-
-class _Structure(NamedTuple):
-    """What a compiled chunk depends on beside shapes; equal networks share the program."""
-
-    kernels: tuple[NeuronKernel, ...]
-    sizes: tuple[int, ...]
-    hard: tuple[bool, ...]
-    kinds: tuple[tuple[bool, ...], ...]  # of each population's ports: conductance or current
-    places: tuple[
-        tuple[int, int, int, int, int], ...
-    ]  # (pre, low, high, post, port) of projections
-
-
-class _Engine:
-    """A captured network in `network_run`."""
-
-    def __init__(self, plan: Plan, record: bool) -> None:
-        self.plan, self.populations, self.record = plan, plan.populations, record
-        kinds = tuple(tuple(isinstance(o, COBA) for _, o in its) for its in plan.ports)
-        self.structure = _Structure(
-            tuple(p.kernel(any(k)) for p, k in zip(plan.populations, kinds, strict=True)),
-            tuple(p.size for p in plan.populations),
-            tuple(p.spk_reset == "hard" for p in plan.populations),
-            kinds,
-            tuple(self._place(f) for f in plan.fed),
-        )
-        self.constants = self._constants()
-        self.compiled: dict[int, Any] = {}
-
-    def _place(self, f: Fed) -> tuple[int, int, int, int, int]:
-        index = {id(p): k for k, p in enumerate(self.populations)}
-        post = index[id(f.projection.post)]
-        synapses = [synapse for synapse, _ in self.plan.ports[post]]
-        port = next(k for k, synapse in enumerate(synapses) if synapse is f.projection.syn)
-        return index[id(f.pre)], f.low, f.high, post, port
-
-    def _constants(self) -> Any:
-        """All that a step reads and does not write, as arguments: nothing is baked in."""
-        dt, plan = environ.get_dt_ms(), self.plan
-        pairs = zip(plan.populations, self.structure.kinds, strict=True)
-        params = [p.derived(dt, any(kinds)) for p, kinds in pairs]
-        synapses = [[(s.decay(dt), _value(out)) for s, out in its] for its in plan.ports]
-        flat = [
-            jax.tree.map(functools.partial(_one_or_each, p.in_size), both)
-            for p, both in zip(plan.populations, zip(params, synapses, strict=True), strict=True)
-        ]
-        fed = [(f.projection.comm.conn, f.projection.comm.weight_mantissa) for f in plan.fed]
-        return ([params for params, _ in flat], [ports for _, ports in flat], plan.drives, fed)
-
-    def _values(self) -> Any:
-        """The arrays of the States: of the neurons, and the g of their synapses."""
-        states = [p.kernel_state() for p in self.populations]
-        return states, [[synapse.kernel_state() for synapse, _ in its] for its in self.plan.ports]
-
-    def compile(self, steps: int) -> None:
-        """Compiles a chunk of this many steps."""
-        leaves, tree = jax.tree.flatten((self._values(), self.constants))
-        shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in leaves)
-        self.compiled[steps] = _compiled(self.structure, steps, self.record, tree, shapes)
-
-    def advance(self, steps: int, at: int) -> list:
-        """Runs a chunk, gives the States their new values and returns the rasters."""
-        (states, gs), rasters = self.compiled[steps](self._values(), self.constants)
-        for p, state in zip(self.populations, states, strict=True):
-            p.set_kernel_state(state)
-        for its, values in zip(self.plan.ports, gs, strict=True):
-            for (synapse, _), g in zip(its, values, strict=True):
-                synapse.set_kernel_state(g)
-        return jax.block_until_ready((rasters, states))[0]
-
-
-def _one_or_each(in_size: tuple[int, ...], x: Any) -> Any:
-    """A parameter that broadcasts to a population, as one number or one for each neuron."""
-    return x.reshape(()) if x.size == 1 else jnp.broadcast_to(x, in_size).reshape(-1)
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled(structure: _Structure, steps: int, record: bool, tree: Any, shapes: tuple) -> Any:
-    run = jax.jit(functools.partial(_run, structure, steps, record))
-    return run.lower(*jax.tree.unflatten(tree, shapes)).compile()
-
-
-def _run(structure: _Structure, steps: int, record: bool, values: Any, constants: Any) -> Any:
-    """`steps` steps on plain arrays: ((states, gs), rasters)."""
-    states, gs = jax.tree.map(lambda x: x.reshape(-1), values)
-    params, synapses, drives, fed = constants
-    ports = [
-        tuple(Port(g, decay, value, kind) for g, (decay, value), kind in zip(*three, strict=True))
-        for three in zip(gs, synapses, structure.kinds, strict=True)
-    ]
-    populations = [
-        Population(kernel, size, state, param, drive, hard, its)
-        for kernel, size, hard, state, param, drive, its in zip(
-            structure.kernels,
-            structure.sizes,
-            structure.hard,
-            states,
-            params,
-            drives,
-            ports,
-            strict=True,
-        )
-    ]
-    projections = [
-        Projection(*place, *both) for place, both in zip(structure.places, fed, strict=True)
-    ]
-    *after, rasters = network_run(populations, projections, steps, record=record)
-    return jax.tree.map(lambda x, old: x.reshape(old.shape), tuple(after), values), rasters
-
-
-def _value(out: Any) -> Any:
-    return jnp.asarray(out.E_mantissa if isinstance(out, COBA) else out.scale_mantissa)
-
-
-class _Loop:
-    """Any module, stepped in a compiled loop over its own `update`."""
-
-    def __init__(self, net: Module, inputs: tuple, populations: dict, record: bool) -> None:
-        self.net, self.inputs, self.dt = net, inputs, environ.get_dt_ms()
-        self.populations = list(populations.values()) if record else []
-        for name, n in populations.items():
-            if record and n.V.value.shape != n.in_size:
-                raise ValueError(
-                    f"simulate: {name or 'the population'} has states of shape {n.V.value.shape}, "
-                    f"but spikes are recorded without a batch axis: {n.in_size}. Use record=False, "
-                    "or transform.for_loop over net.update."
-                )
-        self.compiled: dict[int, tuple[Traced, Any]] = {}
-
-    def _step(self, i: Any) -> list:
-        with environ.context(i=i, t=i * self.dt):
-            self.net.update(*self.inputs)
-        return [pack_bits((n.get_spike() != 0).reshape(-1)) for n in self.populations]
-
-    def compile(self, steps: int) -> None:
-        """Compiles a chunk of this many steps."""
-
-        def run(first: Any) -> list:
-            return transform.for_loop(self._step, first + jnp.arange(steps, dtype=jnp.int32))
-
-        traced = Traced(run, (jnp.int32(0),))
-        chunk = jax.jit(traced.call).lower([jnp.int32(0)], read(traced.states)).compile()
-        self.compiled[steps] = traced, chunk
-
-    def advance(self, steps: int, at: int) -> list:
-        """Runs a chunk, gives the States their new values and returns the rasters."""
-        traced, chunk = self.compiled[steps]
-        out, written, _ = jax.block_until_ready(chunk([jnp.int32(at)], read(traced.states)))
-        commit(traced.written, written, traced.written_trees)
-        return traced.result(out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from ..dynamics import Deferred, Dynamics, Size
 from ..module import Batch
 from ..ops.neuron_kernel import NeuronKernel, is_hard
 from ..ops.neuron_step import neuron_step
+from ..ops.rounded import rounded
 from ..state import rely_on
 from ..synapse.base import SynOut
 from ..transform.staged import staged
@@ -43,6 +44,8 @@ class Neuron(Dynamics, abc.ABC):
     V_reset ('hard'), so V and `get_spike()` agree between steps. `spk_fun` is the step function
     with a surrogate derivative, of `spikexla.surrogate` or one's own (then the pure-JAX step runs).
     """
+
+    current_unit: ClassVar[str] = "mA"  # of `x` and of all other currents
 
     V: Any
 
@@ -89,6 +92,14 @@ class Neuron(Dynamics, abc.ABC):
     def after_reset(self) -> Any:
         """The potential in mV that the next step starts from."""
 
+    def port_value(self, syn: Any, out: SynOut, dt: Any) -> Any:
+        """What the g of `syn` (None: of no synapse) counts for in a step of `dt` through `out`.
+
+        The reversal potential of COBA in mV, the factor of CUBA; None for an output that has
+        neither. Step and engine read it here, so a model that integrates g exactly says so once.
+        """
+        return out.value_mantissa
+
     # -- stepping -----------------------------------------------------------------------------
 
     @property
@@ -102,16 +113,17 @@ class Neuron(Dynamics, abc.ABC):
         return is_quantity(self.V.value)
 
     def update(self, x: Any = None) -> jax.Array:
-        """One step with the current `x` in mA (a number, an array or a quantity); returns spikes.
+        """One step with the current `x` (in `current_unit`, or a quantity); returns spikes.
 
-        Currents and jumps that were added, and projections onto these neurons, count as well.
+        x is a number or an array. Currents and jumps that were added, and projections onto these
+        neurons, count as well.
         """
         if x is None or (type(x) in (int, float) and x == 0):
             x = None
         if not self._alone():
             return self._step(x)
         if x is not None and self.carries_unit and not is_quantity(x):
-            x = self._plain(x, "mA", f"the input current of {type(self).__name__}")
+            x = self._plain(x, self.current_unit, f"the input current of {type(self).__name__}")
         return staged(_step_alone, self, (x,))
 
     def _alone(self) -> bool:
@@ -136,17 +148,19 @@ class Neuron(Dynamics, abc.ABC):
         return spikes
 
     def _currents(self, x: Any) -> tuple[Any, Any]:
-        """(current in mA, total conductance in S or None), both linear in V over the step."""
+        """(current, total conductance in S or None), both linear in V over the step."""
         what = f"the input current of {type(self).__name__}"
-        current: Any = 0.0 if x is None else self._plain(x, "mA", what)
+        current: Any = 0.0 if x is None else self._plain(x, self.current_unit, what)
         conductance = None
         for inp in self._current.take():
             if isinstance(inp, SynOut):
-                part, slope = inp.linear()
+                value = self.port_value(inp.synapse, inp, environ.get_dt_ms())
+                part, slope = inp.linear() if value is None else inp.linear(value)
+                part = rounded(part)
             elif callable(inp):
                 part, slope = self._linearised(inp, what)
             else:
-                part, slope = self._plain(inp, "mA", what), None
+                part, slope = self._plain(inp, self.current_unit, what), None
             current = current + part
             if slope is not None:
                 conductance = slope if conductance is None else conductance + slope
@@ -158,7 +172,7 @@ class Neuron(Dynamics, abc.ABC):
 
         def plain(V: Any) -> Any:
             given = V if unit is None else mantissa_as(V, unit)
-            return jnp.asarray(self._plain(current(given), "mA", what), V.dtype)
+            return jnp.asarray(self._plain(current(given), self.current_unit, what), V.dtype)
 
         V = self.after_reset()
         value, slope = jax.jvp(plain, (V,), (jnp.ones_like(V),))

@@ -73,12 +73,15 @@ class LIF(Neuron):
         for name in ("R", "V_th", "V_rest", "V_reset"):
             self._require(name, np.isfinite, "it must be a finite number")
         self._require("tau", lambda x: x > 0, "a time constant must be positive")
+        self._check_threshold("V_rest")
+
+    def _check_threshold(self, default: str) -> None:
         V_th, V_reset = self._number("V_th"), self._number("V_reset")
         if not has_tracer((V_th, V_reset)) and not np.all(np.asarray(V_th) > np.asarray(V_reset)):
             raise ValueError(
                 f"{self._called('V_th')} is {np.min(V_th)} mV and V_reset {np.max(V_reset)} mV; "
-                "the threshold must be above the reset potential (by default V_rest). Raise V_th "
-                "or lower V_reset"
+                f"the threshold must be above the reset potential (by default {default}). Raise "
+                "V_th or lower V_reset"
             )
 
     # -- states -------------------------------------------------------------------------------
@@ -111,13 +114,18 @@ class LIF(Neuron):
         return lif_step.Params(*self._constants(dt, conductance))
 
     def _constants(self, dt: Any, conductance: bool) -> Any:
-        tau, dt = self._number("tau"), mantissa(dt, "ms", what="dt")
+        tau, R, V_rest = self._numbers()
+        dt = mantissa(dt, "ms", what="dt")
         expm1 = np.expm1 if isinstance(tau, np.ndarray) else jnp.expm1
         rate = dt / tau if conductance else -expm1(-dt / tau)
-        R, V_rest, V_th, V_reset = map(self._number, ("R", "V_rest", "V_th", "V_reset"))
+        V_th, V_reset = self._number("V_th"), self._number("V_reset")
         dtype = self._potential().dtype
         values = (rate, R, V_rest, V_th, V_reset, 1 / (V_th - V_reset))
         return [jnp.asarray(x, dtype) for x in values]
+
+    def _numbers(self) -> tuple[Any, ...]:
+        """The time constant, the resistance, and the potential without input."""
+        return self._number("tau"), self._number("R"), self._number("V_rest")
 
     def get_spike(self, V: Any = None) -> jax.Array:
         V = self._potential(V)

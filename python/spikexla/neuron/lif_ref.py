@@ -73,9 +73,12 @@ class LIFRef(LIF):
         return lif_step.LIF_REF_COBA if conductance else lif_step.LIF_REF
 
     def derived(self, dt: Any, conductance: bool) -> Any:
-        constants = self._constants(dt, conductance)
         tau_ref, dt = self._number("tau_ref"), mantissa(dt, "ms", what="dt")
         xp = np if isinstance(tau_ref, np.ndarray) else jnp
         # Counted from the step of the spike; a rounding error of tau_ref / dt is not a step.
         hold = xp.maximum(xp.ceil(tau_ref / dt - 1e-6) - 1, 0)
+        return self._params(dt, conductance, hold)
+
+    def _params(self, dt: Any, conductance: bool, hold: Any) -> Any:
+        constants = self._constants(dt, conductance)
         return lif_step.RefParams(*[*constants, jnp.asarray(hold, constants[0].dtype)])

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import surrogate as surrogates
 from . import library
 from .call import explain_forward_mode, native_call, uses_native
+from .network_reference import network_reference
 from .neuron_kernel import NeuronKernel
-from .spike_matvec import Connection, spike_matvec
+from .wiring import Projection, Wiring, pack
 
 
 class Port(NamedTuple):
@@ -30,6 +30,15 @@ class Port(NamedTuple):
     conductance: bool
 
 
+class Poisson(NamedTuple):
+    """Random spikes to every neuron, through one of its population's ports; see `ops.poisson`."""
+
+    port: int
+    rng: Any  # uint32 (ceil(size / 64), 4, 16)
+    thresholds: Any  # uint32 (most,)
+    weight: Any  # () or (size,)
+
+
 class Population(NamedTuple):
     """Neurons of one model under a constant drive."""
 
@@ -40,82 +49,109 @@ class Population(NamedTuple):
     drive: Any  # current: () or (size,)
     hard: bool
     ports: tuple[Port, ...]
+    poissons: tuple[Poisson, ...] = ()
+    history: Any = None  # uint32 (longest delay, words): row j, what fired j + 2 steps ago
 
 
-class Projection(NamedTuple):
-    """Sources [low, high) of population `pre` feed port `port` of population `post`."""
+class After(NamedTuple):
+    """What `network_run` returns, of each population."""
 
-    pre: int
-    low: int
-    high: int
-    post: int
-    port: int
-    conn: Connection
-    weights: Any  # () or one a synapse
+    states: list[Any]  # kernel.State
+    gs: list[list[jax.Array]]  # of each port
+    histories: list[jax.Array]  # uint32 (longest delay, ceil(size / 32))
+    generators: list[list[jax.Array]]  # of each Poisson input
+    rasters: list[jax.Array]  # uint32 (steps, ceil(size / 32)); (0, words) without `record`
 
 
 @explain_forward_mode("network_run")
 def network_run(
     populations: Sequence[Population],
-    projections: Sequence[Projection],
+    projections: Sequence[Projection] | Wiring,
     steps: int,
     *,
     record: bool = True,
     backend: str | None = None,
-) -> tuple[list[Any], list[list[jax.Array]], list[jax.Array]]:
-    """Advances a network by `steps` steps; a spike arrives one step after it was fired.
+) -> After:
+    """Advances a network by `steps` steps; a spike arrives one step after it was fired, or later.
 
-    Returns, for each population, its last state, its ports' last `g`, and its raster: uint32
-    (steps, ceil(size / 32)), bit i of word w being neuron 32 w + i; `(0, words)` without `record`.
+    A delay of k steps adds k to that one step. Bit i of word w of a raster or history is neuron
+    32 w + i. A population without a `history` had no spikes under way.
 
-    The native result is the same, bit for bit, for any number of threads, and whether the steps are
-    made in one call or several. It has no gradient: train on the step-by-step path.
+    Every target adds what arrives in the order of delay, projection and source: the native result
+    is the same, bit for bit, for any number of threads, and whether the steps are made in one call
+    or several. It has no gradient: train on the step-by-step path. Synapses are packed first
+    (`ops.wiring.pack`); inside of `jax.jit`, pass what that gave.
 
     Errors: ValueError for a negative number of steps, for shapes and for places that do not exist;
-    TypeError for dtypes without a kernel and for differentiation.
+    TypeError for dtypes without a kernel, traced synapses and differentiation.
     """
     if not isinstance(steps, int | np.integer) or steps < 0:
         raise ValueError(f"network_run: steps={steps!r} must be a whole number of 0 or more.")
-    _check(populations, projections)
+    _check_populations(populations)
     dtype = jnp.asarray(populations[0].state[0]).dtype
     if uses_native(backend) and dtype not in (np.float32, np.float64):
         raise TypeError(
             f"network_run: the native engine takes float32 and float64, but the state is {dtype}. "
             "Cast it, or use backend='xla'."
         )
-    if not uses_native(backend):
-        return _unflatten(populations, _reference(populations, projections, steps, record))
-    args, shapes, plan = _flatten(populations, projections, steps, record, dtype)
+    sizes, ports = [p.size for p in populations], [len(p.ports) for p in populations]
+    if isinstance(projections, Wiring):
+        wiring = projections
+    else:
+        _check_projections(populations, projections)
+        wiring = pack(sizes, ports, projections, dtype)
+    if (*wiring.sizes,) != (*sizes,) or (*wiring.ports,) != (*ports,):
+        raise ValueError(
+            f"network_run: the synapses were packed for populations of {wiring.sizes} neurons with "
+            f"{wiring.ports} ports, but there are {(*sizes,)} with {(*ports,)}. Pack them again."
+        )
+    populations = [p._replace(history=_history(k, p, wiring)) for k, p in enumerate(populations)]
+    args, shapes, plan = _flatten(populations, wiring, steps, record, dtype)
 
     def fallback(*args):
-        return _reference(*_rebuild(populations, projections, args), steps, record)
+        return network_reference(*_rebuild(populations, wiring, args), steps, record)
 
+    if not uses_native(backend):
+        return _unflatten(populations, fallback(*args))
     out = native_call(
         "spikexla.network_run.v1",
         args,
         shapes,
         reference=fallback,
         attributes={"plan": np.asarray(plan, np.int64), "steps": np.int64(steps)},
-        in_place=sum(len(p.state) + len(p.ports) for p in populations),
+        in_place=sum(len(p.state) + len(p.ports) + 1 + len(p.poissons) for p in populations),
         vmap_method="sequential",
     )
     return _unflatten(populations, out)
 
 
-def _check(populations: Sequence[Population], projections: Sequence[Projection]) -> None:
-    """Checks sizes and places once; below, they are trusted."""
+def _check_populations(populations: Sequence[Population]) -> None:
+    """Checks sizes once; below, they are trusted."""
     if not populations:
         raise ValueError("network_run: there are no populations. Give one or more.")
     for k, p in enumerate(populations):
         own = [(x, (p.size,)) for x in (*p.state, *(port.g for port in p.ports))]
         shared = [*p.params, p.drive, *(x for port in p.ports for x in (port.decay, port.value))]
+        shared += [q.weight for q in p.poissons]
+        own += [(q.rng, (-(-p.size // 64), 4, 16)) for q in p.poissons]
         own += [(x, (p.size,)) for x in shared if jnp.size(x) != 1]
         bad = [jnp.shape(x) for x, shape in own if jnp.shape(x) != shape]
         if bad or p.size < 1:
             raise ValueError(
                 f"network_run: population {k} has {p.size} neurons and arrays of shapes {bad}. "
-                f"States and g are ({p.size},), all else that or one number; 1 or more neurons."
+                f"States and g are ({p.size},), generators ({-(-p.size // 64)}, 4, 16), all else "
+                f"({p.size},) or one number; 1 or more neurons."
             )
+        if any(not 0 <= q.port < len(p.ports) for q in p.poissons):
+            raise ValueError(
+                f"network_run: population {k} has a Poisson input to port "
+                f"{[q.port for q in p.poissons]}, but {len(p.ports)} ports."
+            )
+
+
+def _check_projections(
+    populations: Sequence[Population], projections: Sequence[Projection]
+) -> None:
     for k, q in enumerate(projections):
         exists = 0 <= q.pre < len(populations) and 0 <= q.post < len(populations)
         exists = exists and 0 <= q.low <= q.high <= populations[q.pre].size
@@ -137,127 +173,95 @@ def _check(populations: Sequence[Population], projections: Sequence[Projection])
             )
 
 
+def _history(k: int, p: Population, wiring: Wiring) -> jax.Array:
+    shape = wiring.longest, -(-p.size // 32)
+    if p.history is None:
+        return jnp.zeros(shape, jnp.uint32)
+    if jnp.shape(p.history) != shape or jnp.asarray(p.history).dtype != np.uint32:
+        raise ValueError(
+            f"network_run: population {k} has a history of shape {jnp.shape(p.history)}; with "
+            f"delays of up to {wiring.longest} steps it is uint32 {shape}, bits of neurons."
+        )
+    return jnp.asarray(p.history)
+
+
 def _models() -> list[str]:
     """The compiled models in the library's order, which is how the plan names them."""
     names = (k.model for k in library.kernels().values() if k.platform == "cpu" and k.model)
     return list(dict.fromkeys(names))
 
 
-def _flatten(populations, projections, steps, record, dtype):
+def _flatten(populations, wiring, steps, record, dtype):
     """(operands, result shapes, plan) as csrc/ffi/network.cc reads them."""
     models = _models()
     ports = [port for p in populations for port in p.ports]
-    plan = [len(populations)]
+    plan = [wiring.slices, len(populations)]
     for p in populations:
-        plan += [models.index(p.kernel.name), p.size, int(p.hard), len(p.ports)]
-    plan += [int(port.conductance) for port in ports]
-    plan += [len(projections)]
-    for q in projections:
-        fan = q.conn.indices.shape[1] if q.conn.indices.ndim == 2 else 0
-        plan += [q.pre, q.low, q.high, q.post, q.port, fan]
-    real = [x for p in populations for x in p.state] + [port.g for port in ports]
-    real += [x for p in populations for x in (*p.params, p.drive)]
-    real += [x for port in ports for x in (port.decay, port.value)]
-    args = [jnp.asarray(x, dtype) for x in real]
-    for q in projections:
-        begins = getattr(q.conn, "indptr", None)
-        args.append(jnp.zeros(0, jnp.int32) if begins is None else jnp.asarray(begins))
-        args += [jnp.asarray(q.conn.indices), jnp.asarray(q.weights, dtype)]
+        plan += [models.index(p.kernel.name), p.size, int(p.hard), len(p.ports), len(p.poissons)]
+    poissons = [q for p in populations for q in p.poissons]
+    plan += [int(port.conductance) for port in ports] + [q.port for q in poissons]
+    plan += [wiring.first_delay, wiring.delays, int(wiring.by_synapse), len(wiring.bundles)]
+    for b in wiring.bundles:
+        plan += [b.pre, b.low, b.high]
+    own = [x for p in populations for x in p.state] + [port.g for port in ports]
+    shared = [x for p in populations for x in (*p.params, p.drive)]
+    shared += [x for port in ports for x in (port.decay, port.value)]
+    args = [jnp.asarray(x, dtype) for x in own] + [p.history for p in populations]
+    args += [jnp.asarray(q.rng, jnp.uint32) for q in poissons]
+    args += [jnp.asarray(x, dtype) for x in shared]
+    for q in poissons:
+        args += [jnp.asarray(q.thresholds, jnp.uint32), jnp.asarray(q.weight, dtype)]
+    args += [wiring.starts, wiring.runs, wiring.targets, jnp.asarray(wiring.weights, dtype)]
     shapes = [((p.size,), dtype) for p in populations for _ in p.state]
     shapes += [((p.size,), dtype) for p in populations for _ in p.ports]
+    shapes += [(p.history.shape, jnp.uint32) for p in populations]
+    shapes += [(jnp.shape(q.rng), jnp.uint32) for q in poissons]
     shapes += [((steps if record else 0, -(-p.size // 32)), jnp.uint32) for p in populations]
     return args, shapes, plan
 
 
-def _rebuild(populations, projections, args):
-    """The populations and projections with the arrays of `_flatten` put back."""
+def _rebuild(populations, wiring, args):
+    """The populations and the wiring with the arrays of `_flatten` put back."""
     take = _taker(args)
     states = [p.kernel.State(*take(len(p.state))) for p in populations]
     gs = [take(len(p.ports)) for p in populations]
+    histories = take(len(populations))
+    generators = [take(len(p.poissons)) for p in populations]
     params = [(p.kernel.Params(*take(len(p.params))), *take(1)) for p in populations]
     synapses = [[take(2) for _ in p.ports] for p in populations]
+    random = [
+        tuple(Poisson(q.port, rng, *take(2)) for q, rng in zip(p.poissons, its, strict=True))
+        for p, its in zip(populations, generators, strict=True)
+    ]
     pops = [
         p._replace(
             state=state,
             params=constants,
             drive=drive,
+            history=history,
+            poissons=poissons,
             ports=tuple(
                 Port(g, decay, value, port.conductance)
                 for port, g, (decay, value) in zip(p.ports, g_all, two, strict=True)
             ),
         )
-        for p, state, g_all, (constants, drive), two in zip(
-            populations, states, gs, params, synapses, strict=True
+        for p, state, g_all, history, poissons, (constants, drive), two in zip(
+            populations, states, gs, histories, random, params, synapses, strict=True
         )
     ]
-    return pops, [q._replace(weights=take(3)[2]) for q in projections]
+    return pops, wiring.with_arrays(*take(4))
 
 
 def _unflatten(populations, out):
     take = _taker(out)
     states = [p.kernel.State(*take(len(p.state))) for p in populations]
     gs = [take(len(p.ports)) for p in populations]
-    return states, gs, take(len(populations))
+    histories = take(len(populations))
+    generators = [take(len(p.poissons)) for p in populations]
+    return After(states, gs, histories, generators, take(len(populations)))
 
 
 def _taker(arrays):
     """A function that returns the next n of `arrays`."""
     rest = iter(arrays)
     return lambda n: list(itertools.islice(rest, n))
-
-
-def _reference(populations, projections, steps, record):
-    """What `network_run` means: a scan over the step ops."""
-
-    def body(carry, _):
-        states, gs = carry
-        spikes = [_spiked(p, s) for p, s in zip(populations, states, strict=True)]
-        gs = [
-            [g * port.decay for g, port in zip(gp, p.ports, strict=True)]
-            for gp, p in zip(gs, populations, strict=True)
-        ]
-        for q in projections:
-            active = spikes[q.pre][q.low : q.high]
-            g = spike_matvec(q.conn, q.weights, active, init=gs[q.post][q.port], backend="xla")
-            gs[q.post][q.port] = g
-        states = [_advance(p, s, g) for p, s, g in zip(populations, states, gs, strict=True)]
-        bits = [pack_bits(_spiked(p, s)) for p, s in zip(populations, states, strict=True)]
-        return (states, gs), bits if record else None
-
-    start = [p.state for p in populations], [[port.g for port in p.ports] for p in populations]
-    (states, gs), rasters = jax.lax.scan(body, start, None, length=steps)
-    if not record:
-        rasters = [jnp.zeros((0, -(-p.size // 32)), jnp.uint32) for p in populations]
-    return [*(x for s in states for x in s), *(g for gp in gs for g in gp), *(rasters or ())]
-
-
-def _spiked(p, state):
-    return state[0] >= p.params.V_th
-
-
-def _advance(p, state, gs):
-    I = p.drive
-    for g, port in zip(gs, p.ports, strict=True):
-        I = I + g * port.value
-    inputs = {"I": I, "jump": jnp.zeros((), state[0].dtype)}
-    if "G" in p.kernel.Inputs._fields:
-        inputs["G"] = sum(g for g, port in zip(gs, p.ports, strict=True) if port.conductance)
-    return p.kernel.step(
-        state, p.params, p.kernel.Inputs(**inputs), hard=p.hard, spike=surrogates.DEFAULT
-    )[0]
-
-
-def pack_bits(spikes: jax.Array) -> jax.Array:
-    """bool (size,) -> uint32 (ceil(size / 32),): bit i of word w is spike 32 w + i."""
-    words = -(-spikes.shape[0] // 32)
-    bits = jnp.zeros(words * 32, jnp.uint32).at[: spikes.shape[0]].set(spikes.astype(jnp.uint32))
-    return (bits.reshape(words, 32) << jnp.arange(32, dtype=jnp.uint32)).sum(1, dtype=jnp.uint32)
-
-
-def unpack_bits(raster: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A raster (steps, words) as the step and the neuron of each spike, int32, in that order."""
-    raster = np.ascontiguousarray(raster)
-    total = int(np.bitwise_count(raster).sum())
-    steps, ids = np.empty(total, np.int32), np.empty(total, np.int32)
-    library.native().unpack_bits(raster, steps, ids)
-    return steps, ids

@@ -4,3 +4,4 @@ from .align_post import AlignPostProj as AlignPostProj
 from .base import Projection as Projection
 from .current import CurrentProj as CurrentProj
 from .delta import DeltaProj as DeltaProj
+from .poisson_input import PoissonInput as PoissonInput

@@ -17,12 +17,14 @@ class AlignPostProj(Projection):
 
     syn and out are either both describers (`Expon.desc(...)`, `COBA.desc(...)`) or both modules.
     With describers, projections onto the same `post` with equal (syn, out, label) share one
-    synapse, which is advanced at the beginning of `post`'s step: g decays, then the projections
-    called in this step add to it, in the order of their calls. With modules, the synapse is
-    advanced when the projection is called.
+    synapse, which is advanced at the beginning of `post`'s step: g decays, then spikes add to it,
+    those of shorter delays first, and of equal delays in the order of the projections' calls. With
+    modules, the synapse is advanced when the projection is called.
+
+    delay, in ms, and the State `history`: see `Projection`.
 
     Errors: TypeError for what is no synapse, output or population, or a unit that does not fit;
-    ValueError for sizes that differ.
+    ValueError for sizes that differ, and for a delay that is negative, NaN or too long.
 
     >>> import spikexla as sx
     >>> neurons = sx.LIF(50)
@@ -39,8 +41,10 @@ class AlignPostProj(Projection):
         out: Any,
         post: Dynamics,
         label: str | None = None,
+        delay: Any = None,
+        differentiable_delay: bool = False,
     ) -> None:
-        super().__init__(modules, comm, post)
+        super().__init__(modules, comm, post, delay, differentiable_delay)
         _check_kinds(syn, out)
         self.merging = isinstance(syn, Describer)
         self.label = label
@@ -49,6 +53,7 @@ class AlignPostProj(Projection):
         else:
             self.syn, self.out = syn, out
             post.add_current_input(str(self.name), out, label)
+        self.out.driven_by(self.syn)
         if self.syn.in_size != post.in_size:
             raise ValueError(
                 f"AlignPostProj: syn has {self.syn.in_size} elements, but post has {post.in_size} "
@@ -63,10 +68,10 @@ class AlignPostProj(Projection):
 
     def update(self, *args: Any) -> None:
         """Takes the spikes `(*batch, *comm.in_size)`, bool or float, of the last step."""
-        weighed = self._weighed(args)
-        if not isinstance(self.syn, Synapse) and isinstance(weighed, Deferred):
-            weighed = weighed.comm(weighed.spikes)
-        self.syn.add_delta_input(str(self.name), weighed)
+        for k, weighed in enumerate(self._arrivals(args)):
+            if not isinstance(self.syn, Synapse) and isinstance(weighed, Deferred):
+                weighed = weighed.comm(weighed.spikes)
+            self.syn.add_delta_input(self._key(k), weighed)
         if not self.merging:
             self.out.bind_cond(self.syn())
 

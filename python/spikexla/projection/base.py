@@ -6,8 +6,13 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from .. import environ
 from ..dynamics import Deferred, Dynamics
-from ..module import Module
+from ..module import Batch, Module
+from ..state import ACTIVE, ShortTermState
+from .delay import Delay
 
 _count = itertools.count()
 
@@ -24,9 +29,26 @@ class Projection(Module):
 
     `comm` maps spikes to sums of weights (`EventFixedProb`, `Linear`, any module or function).
     Call a projection with the spikes of the last step, before its target's step.
+
+    delay: ms that spikes travel, rounded to steps: a number, one a source `(n_pre,)`, or one a
+    synapse, shaped like `comm.conn.indices`; None is that of `comm`, else 0. Without delay a spike
+    acts in the step after its own, with k steps k steps later; at most MOST_DELAY steps. Then the
+    projection must be called in every step. It keeps events: any spike but 0 counts 1, and no
+    gradient passes through it, unless with `differentiable_delay`.
+
+    State, only if something is delayed: `history`, a shift register whose row j holds the spikes of
+    j + 1 calls ago; uint32 `(*batch, K, ceil(n_pre / 32))`, where bit i of word w is source
+    32 w + i. With differentiable_delay, floats `(*batch, K, n_pre)`.
     """
 
-    def __init__(self, modules: tuple, comm: Callable[[Any], Any], post: Dynamics) -> None:
+    def __init__(
+        self,
+        modules: tuple,
+        comm: Callable[[Any], Any],
+        post: Dynamics,
+        delay: Any = None,
+        differentiable_delay: bool = False,
+    ) -> None:
         super().__init__(f"{type(self).__name__}{next(_count)}")
         kind = type(self).__name__
         for what, module in (("comm", comm), *((f"module {k}", m) for k, m in enumerate(modules))):
@@ -44,6 +66,16 @@ class Projection(Module):
             )
         self.modules, self.comm = list(modules), comm
         self._post = _Ref(post)
+        self._delay = None
+        if delay is not None or hasattr(type(comm), "delay"):
+            self._delay = Delay(kind, comm, delay, differentiable_delay)
+            if modules and not differentiable_delay:
+                raise TypeError(
+                    f"{kind}: delay keeps events, but modules may make any number of them. Apply "
+                    "the modules yourself, or give differentiable_delay=True."
+                )
+            if environ.get("dt", None) is not None:
+                self.init_state()
 
     @property
     def post(self) -> Any:
@@ -53,6 +85,62 @@ class Projection(Module):
     @property
     def _unit(self) -> str | None:
         return getattr(self.comm, "unit", None)
+
+    # -- delay --------------------------------------------------------------------------------
+
+    def init_state(self, batch_size: Batch = None) -> None:
+        """Forgets the spikes on their way."""
+        history = None if self._delay is None else self._delay.empty(batch_size)
+        if history is not None:
+            self.history = ShortTermState(history)
+        elif hasattr(self, "history"):
+            del self.history
+
+    def reset_state(self, batch_size: Batch = None) -> None:
+        """The same as `init_state`: the states keep their identity."""
+        super().reset_state(batch_size=batch_size)
+        self.init_state(batch_size=batch_size)
+
+    def delay_steps(self, dt: float) -> np.ndarray:
+        """The delays in steps of `dt` ms, int64: (), `(n_pre,)` or like `comm.conn.indices`."""
+        return np.zeros((), np.int64) if self._delay is None else self._delay.steps(dt)
+
+    @property
+    def delayed(self) -> bool:
+        """Whether any spike travels for a step or more."""
+        return self._delay is not None and self._delay.longest(environ.get_dt_ms()) > 0
+
+    def _arrivals(self, args: tuple) -> list[Any]:
+        """What reaches the target in this step, shortest delay first."""
+        if not self.delayed:
+            return [self._weighed(args)]
+        assert self._delay is not None
+        for module in self.modules:
+            args = (module(*args),)
+        if len(args) != 1:
+            raise TypeError(
+                f"{type(self).__name__} with a delay takes the spikes alone, not {len(args)} "
+                "arguments"
+            )
+        arrivals, self.history.value = self._delay.send(args[0], self._history().value)
+        return arrivals
+
+    def _key(self, k: int) -> str:
+        """The name under which the k-th of `_arrivals` waits."""
+        return f"{self.name}+{k}" if k else str(self.name)
+
+    def _history(self) -> ShortTermState:
+        assert self._delay is not None
+        longest = self._delay.longest(environ.get_dt_ms())
+        if not hasattr(self, "history") and ACTIVE.frame is None:
+            self.init_state()
+        if not hasattr(self, "history") or self.history.value.shape[-2] != longest:
+            raise ValueError(
+                f"{type(self).__name__}: its delays have up to {longest} steps of "
+                f"{environ.get_dt_ms()} ms, but it was started with another dt, or none. Call "
+                "init_all_states(net) once dt is set, outside of jit and loops."
+            )
+        return self.history
 
     def _weighed(self, args: tuple) -> Any:
         """The input after `modules` and `comm`; deferred where `comm` can add in place."""

@@ -15,6 +15,8 @@ from .base import Projection
 class CurrentProj(Projection):
     """What `comm` gives is the g of `out` in the next step of `post`.
 
+    delay, in ms, and the State `history`: see `Projection`.
+
     >>> import spikexla as sx
     >>> neurons = sx.LIF(50)
     >>> readout = sx.CurrentProj(comm=sx.Linear(10, 50), out=sx.CUBA(), post=neurons)
@@ -27,8 +29,10 @@ class CurrentProj(Projection):
         out: SynOut,
         post: Dynamics,
         label: str | None = None,
+        delay: Any = None,
+        differentiable_delay: bool = False,
     ) -> None:
-        super().__init__(modules, comm, post)
+        super().__init__(modules, comm, post, delay, differentiable_delay)
         if not isinstance(out, SynOut):
             raise TypeError(f"CurrentProj: out is {out!r}; give an output, for example CUBA()")
         if isinstance(out, COBA):
@@ -40,5 +44,7 @@ class CurrentProj(Projection):
 
     def update(self, *args: Any) -> None:
         """Takes the input `(*batch, *comm.in_size)` of this step."""
-        weighed = self._weighed(args)
-        self.out.bind_cond(weighed.add_to(None) if isinstance(weighed, Deferred) else weighed)
+        total = None
+        for weighed in self._arrivals(args):
+            total = weighed.add_to(total) if isinstance(weighed, Deferred) else weighed
+        self.out.bind_cond(total)

@@ -65,9 +65,10 @@ class _Bound:
 
     def __init__(self) -> None:
         self.value: Any = None
+        self.synapse: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"value": None}
+        return {"value": None, "synapse": self.synapse}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.__dict__.update(saved)
@@ -89,6 +90,15 @@ class SynOut(Module, abc.ABC):
         """Sets the conductance of this step."""
         self._bound.value = conductance
 
+    def driven_by(self, synapse: Any) -> None:
+        """Says once whose conductance it will be."""
+        self._bound.synapse = synapse  # not an attribute of its own: it is no part of this module
+
+    @property
+    def synapse(self) -> Any:
+        """The synapse whose conductance this is, or None."""
+        return self._bound.synapse
+
     @property
     def isbound(self) -> bool:
         """Whether there is a conductance to work with."""
@@ -102,9 +112,14 @@ class SynOut(Module, abc.ABC):
             )
         return self._bound.value
 
+    @property
+    def value_mantissa(self) -> Any:
+        """The number that `linear` takes, if any."""
+        return None
+
     @abc.abstractmethod
-    def linear(self) -> tuple[Any, Any]:
-        """(I in mA, G in S or None): the current is `I - G V`."""
+    def linear(self, value: Any = None) -> tuple[Any, Any]:
+        """(I in mA, G in S or None): the current is `I - G V`; `value` is for `value_mantissa`."""
 
 
 def finite(value: Any, name: str, *, what: str) -> None:

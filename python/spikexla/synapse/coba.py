@@ -31,9 +31,13 @@ class COBA(SynOut):
         """E in mV."""
         return mantissa(getattr(self.E, "value", self.E), "mV", what="COBA.E")
 
-    def linear(self) -> tuple[Any, Any]:
+    @property
+    def value_mantissa(self) -> Any:
+        return self.E_mantissa
+
+    def linear(self, value: Any = None) -> tuple[Any, Any]:
         g = mantissa(self._conductance(), "S", what="the conductance of COBA")
-        return g * self.E_mantissa, g
+        return g * (self.E_mantissa if value is None else value), g
 
     def update(self, V: Any) -> Any:
         """The current at potential V; in mA without units."""

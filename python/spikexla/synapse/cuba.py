@@ -27,19 +27,37 @@ class CUBA(SynOut):
         if hasattr(scale, "has_same_dim") and not is_quantity(scale):
             scale = 1.0 * scale  # a bare unit, such as brainunit.volt
         self.scale = scale
-        self._in_siemens = False
+        self._g_units: tuple[str | None, ...] = ()  # as they were said; the last one counts
         if scale is not None:
             finite(scale, "mV", what="CUBA.scale")
 
     def expect_unit(self, name: str | None) -> None:
         """Says once which unit conductances will have: 'S', 'mA', 'mV', '1' or None."""
-        self._in_siemens = name == "S"
+        if self._g_units[-1:] != (name,):
+            self._g_units = (*self._g_units, name)
+
+    @property
+    def gives_ampere(self) -> bool:
+        """Whether the current is known to be in mA, because conductances have a unit.
+
+        Errors: TypeError where some have one and others not, and where they are in mV.
+        """
+        if not self._g_units:
+            return False
+        known = {name in ("S", "mA") for name in self._g_units}
+        if len(known) > 1 or "mV" in self._g_units:
+            raise TypeError(
+                f"CUBA: the weights that share a synapse are in {self._g_units} (None: plain "
+                "numbers), so their currents cannot be compared with pA. Give all weights in "
+                "siemens or ampere, or all as plain numbers."
+            )
+        return known.pop()
 
     @property
     def scale_mantissa(self) -> Any:
         """What g (in S, or as it is) is multiplied by to give mA."""
         if self.scale is None:
-            return VOLT if self._in_siemens else 1.0
+            return VOLT if self._g_units[-1:] == ("S",) else 1.0
         return mantissa(getattr(self.scale, "value", self.scale), "mV", what="CUBA.scale")
 
     def bind_cond(self, conductance: Any) -> None:
@@ -47,8 +65,13 @@ class CUBA(SynOut):
             self.expect_unit("S")
         super().bind_cond(conductance)
 
-    def linear(self) -> tuple[Any, Any]:
-        return plain(self._conductance()) * self.scale_mantissa, None
+    @property
+    def value_mantissa(self) -> Any:
+        return self.scale_mantissa
+
+    def linear(self, value: Any = None) -> tuple[Any, Any]:
+        g = plain(self._conductance())
+        return g * (self.scale_mantissa if value is None else value), None
 
     def update(self, V: Any = None) -> Any:
         """The current in mA."""

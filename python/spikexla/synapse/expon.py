@@ -11,6 +11,7 @@ import numpy as np
 from .. import environ
 from ..dynamics import Size, put
 from ..module import Batch
+from ..ops.rounded import rounded
 from ..state import ShortTermState
 from ..units import attach, is_quantity, mantissa
 from .base import Synapse, plain, unit_name
@@ -72,7 +73,7 @@ class Expon(Synapse):
     def update(self, x: Any = None) -> Any:
         """One step; returns g. `x` is added like a jump; added currents are integrated."""
         decay = self.decay(environ.get_dt_ms())
-        total = self.kernel_state() * decay
+        total = rounded(self.kernel_state() * decay)
         for value in self._current.take():
             current = value(self.g.value) if callable(value) else value
             total = total + (1 - decay) * self._plain(current)

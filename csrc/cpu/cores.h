@@ -1,7 +1,6 @@
-// A parallel loop for callers outside of XLA: on all cores, with threads of its own.
+// A parallel loop outside of XLA: the threads live for one call.
 #pragma once
 
-#include <algorithm>
 #include <thread>
 #include <vector>
 
@@ -9,7 +8,7 @@
 
 namespace spikexla {
 
-// Helpers that live for one builder call.
+// Helpers that live as long as this object.
 class Threads {
  public:
   ~Threads() {

@@ -1,0 +1,51 @@
+// The synapses of a network as network_run reads them.
+//
+// A row is one source in one bundle: sources [low, high) of a population and all that they feed.
+// The synapses of a row lie together, ordered by the slice of their target, then by delay, then as
+// their projections have them: what arrives in one step at one slice is one run of memory, and the
+// next step's run follows it. Because the order within a run is that of the projections, a target's
+// sum does not depend on the number of slices.
+#pragma once
+
+#include "cpu/slices.h"
+#include "cpu/sparse_table.h"
+
+namespace spikexla {
+
+// The delays of one projection in steps: one for all, one a source or one a synapse.
+struct Delays {
+  const uint16_t* at;
+  bool by_row, by_synapse;
+};
+
+// What one projection of a bundle adds to each row.
+template <class T>
+struct Feed {
+  abi::RowsView rows;
+  const T* weights;
+  bool by_synapse;  // one weight a synapse, else one for all
+  Delays delays;
+  int64_t post, port;
+};
+
+template <class T>
+struct Bundle {
+  int64_t rows;
+  std::vector<Feed<T>> feeds;
+};
+
+// Runs of row r: synapses starts[r] + runs[r][k] to starts[r] + runs[r][k + 1] for
+// k = slice * delays + delay - first_delay.
+struct Runs {
+  const int64_t* starts;
+  uint32_t* runs;  // (rows, slices * delays + 1)
+  int64_t first_delay, delays;
+};
+
+// Fills runs, targets and, unless null, weights, on all cores. False if a target, a delay or a
+// begin is out of range, or a row does not have the length that `starts` gives it.
+template <class T, class Index>
+bool pack_wiring(const Slices& slices, const std::vector<Bundle<T>>& bundles, const Runs& runs,
+                 Index* targets, T* weights);
+
+}  // namespace spikexla

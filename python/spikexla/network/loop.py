@@ -1,0 +1,51 @@
+"""`Loop`: any module, stepped in a compiled loop over its own `update`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .. import environ, transform
+from ..module import Module
+from ..ops.raster import pack_bits
+from ..transform.trace import Traced, commit, read
+
+
+class Loop:
+    """Any module, stepped in a compiled loop over its own `update`."""
+
+    def __init__(self, net: Module, inputs: tuple, populations: dict, record: bool) -> None:
+        self.net, self.inputs, self.dt = net, inputs, environ.get_dt_ms()
+        self.populations = list(populations.values()) if record else []
+        for name, n in populations.items():
+            if record and n.V.value.shape != n.in_size:
+                raise ValueError(
+                    f"simulate: {name or 'the population'} has states of shape {n.V.value.shape}, "
+                    f"but spikes are recorded without a batch axis: {n.in_size}. Use record=False, "
+                    "or transform.for_loop over net.update."
+                )
+        self.compiled: dict[int, tuple[Traced, Any]] = {}
+
+    def _step(self, i: Any) -> list:
+        with environ.context(i=i, t=i * self.dt):
+            self.net.update(*self.inputs)
+        return [pack_bits((n.get_spike() != 0).reshape(-1)) for n in self.populations]
+
+    def compile(self, steps: int) -> None:
+        """Compiles a chunk of this many steps."""
+
+        def run(first: Any) -> list:
+            return transform.for_loop(self._step, first + jnp.arange(steps, dtype=jnp.int32))
+
+        traced = Traced(run, (jnp.int32(0),))
+        chunk = jax.jit(traced.call).lower([jnp.int32(0)], read(traced.states)).compile()
+        self.compiled[steps] = traced, chunk
+
+    def advance(self, steps: int, at: int) -> list:
+        """Runs a chunk, gives the States their new values and returns the rasters."""
+        traced, chunk = self.compiled[steps]
+        out, written, _ = jax.block_until_ready(chunk([jnp.int32(at)], read(traced.states)))
+        commit(traced.written, written, traced.written_trees)
+        return traced.result(out)

@@ -1,0 +1,76 @@
+"""Spikes under way: from the histories of projections to those of populations, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..ops.raster import pack_bits, spikes_of
+
+
+class Sent(NamedTuple):
+    """A projection of neurons [low, high) of a population that keeps `steps` steps of spikes."""
+
+    population: int
+    low: int
+    high: int
+    steps: int
+
+
+def agree(sources: Sequence[Any], histories: Sequence[Any]) -> bool:
+    """Whether projections of the same sources know the same spikes, as far back as they go."""
+    seen: dict[Any, np.ndarray] = {}
+    for source, history in zip(sources, histories, strict=True):
+        rows = np.asarray(history)
+        known = seen.setdefault(source, rows)
+        both = min(len(known), len(rows))
+        if not np.array_equal(known[:both], rows[:both]):
+            return False
+        if len(rows) > len(known):
+            seen[source] = rows
+    return True
+
+
+def merged(
+    sent: Sequence[Sent], histories: Sequence[jax.Array], sizes: Sequence[int], longest: int
+) -> list[jax.Array]:
+    """For each population, uint32 (longest, ceil(size / 32)): what its neurons sent."""
+    made = []
+    for population, n in enumerate(sizes):
+        furthest: dict[tuple[int, int], tuple[int, jax.Array]] = {}
+        for s, history in zip(sent, histories, strict=True):
+            if s.population == population and s.steps > furthest.get(s[1:3], (0, None))[0]:
+                furthest[s[1:3]] = s.steps, history
+        whole = furthest.get((0, n))
+        if len(furthest) == 1 and whole is not None and whole[0] == longest:
+            made.append(whole[1])
+            continue
+        spikes = jnp.zeros((longest, n), bool)
+        for (low, high), (steps, history) in furthest.items():
+            there = spikes[:steps, low:high] | spikes_of(history, high - low)
+            spikes = spikes.at[:steps, low:high].set(there)
+        made.append(_packed(spikes))
+    return made
+
+
+def parted(
+    sent: Sequence[Sent], merged: Sequence[jax.Array], sizes: Sequence[int]
+) -> list[jax.Array]:
+    """The history of each projection."""
+    parts = []
+    for s in sent:
+        rows, n = merged[s.population][: s.steps], sizes[s.population]
+        if (s.low, s.high) != (0, n):
+            rows = _packed(spikes_of(rows, n)[:, s.low : s.high])
+        parts.append(rows)
+    return parts
+
+
+def _packed(spikes: jax.Array) -> jax.Array:
+    if not spikes.size:
+        return jnp.zeros((spikes.shape[0], -(-spikes.shape[1] // 32)), jnp.uint32)
+    return jax.vmap(pack_bits)(spikes)

@@ -1,0 +1,112 @@
+"""What `network_run` means: a scan over the steps of all populations, in JAX."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import surrogate as surrogates
+from .poisson import poisson_counts
+from .raster import pack_bits, spikes_of
+from .wiring import Wiring
+
+
+def network_reference(populations: Any, wiring: Wiring, steps: int, record: bool) -> list[Any]:
+    """The results of the native handler, in its order."""
+    synapses = _Synapses(wiring)
+
+    def body(carry, _):
+        states, gs, histories, generators = carry
+        spikes = [_spiked(p, s) for p, s in zip(populations, states, strict=True)]
+        gs = [
+            [g * port.decay for g, port in zip(gp, p.ports, strict=True)]
+            for gp, p in zip(gs, populations, strict=True)
+        ]
+        seen = [jnp.concatenate([s[None], h]) for s, h in zip(spikes, histories, strict=True)]
+        gs = synapses.deliver(seen, gs)
+        generators, gs = _poisson(populations, generators, gs)
+        states = [_advance(p, s, g) for p, s, g in zip(populations, states, gs, strict=True)]
+        bits = [pack_bits(_spiked(p, s)) for p, s in zip(populations, states, strict=True)]
+        return (states, gs, [s[:-1] for s in seen], generators), bits if record else None
+
+    histories = [spikes_of(p.history, p.size) for p in populations]
+    start = (
+        [p.state for p in populations],
+        [[q.g for q in p.ports] for p in populations],
+        histories,
+        [[q.rng for q in p.poissons] for p in populations],
+    )
+    (states, gs, histories, generators), rasters = jax.lax.scan(body, start, None, length=steps)
+    if not record:
+        rasters = [jnp.zeros((0, -(-p.size // 32)), jnp.uint32) for p in populations]
+    flat = [*(x for s in states for x in s), *(g for gp in gs for g in gp)]
+    sent = [h & synapses.sends(k, h.shape[1]) for k, h in enumerate(histories)]
+    flat += [jax.vmap(pack_bits)(h) for h in sent] + [x for its in generators for x in its]
+    return flat + list(rasters)
+
+
+class _Synapses:
+    """The packed synapses one by one: row of the source, delay, and place of the target."""
+
+    def __init__(self, w: Wiring) -> None:
+        self.wiring, runs, count = w, w.runs, w.targets.shape[0]
+        lengths = jnp.diff(runs.astype(jnp.int32), axis=1)
+        key = jnp.repeat(jnp.arange(lengths.size), lengths.reshape(-1), total_repeat_length=count)
+        self.row, run = key // lengths.shape[1], key % lengths.shape[1]
+        self.delay, slice = run % w.delays, run // w.delays
+        inputs = w.inputs()
+        first = np.cumsum([0, *map(len, inputs)])[:-1]
+        places = jnp.asarray(np.concatenate(inputs), jnp.int32)
+        self.target = places[jnp.asarray(first, jnp.int32)[slice] + w.targets.astype(jnp.int32)]
+        self.weight = w.weights if w.by_synapse else w.weights[self.row]
+
+    def sends(self, population: int, n: int) -> np.ndarray:
+        """Which neurons have synapses; nothing of the others is under way."""
+        sends = np.zeros(n, bool)
+        for b in self.wiring.bundles:
+            if b.pre == population:
+                sends[b.low : b.high] = True
+        return sends
+
+    def deliver(self, seen: list, gs: list) -> list:
+        """Adds the spikes that arrive; `seen` holds those of the last steps, (delays, size)."""
+        if not self.row.size:
+            return gs
+        w, sizes = self.wiring, [g.shape[0] for gp in gs for g in gp]
+        total = jnp.concatenate([g for gp in gs for g in gp])
+        for d in range(w.delays):
+            rows = jnp.concatenate(
+                [seen[b.pre][w.first_delay + d, b.low : b.high] for b in w.bundles]
+            )
+            arrives = rows[self.row] & (self.delay == d)
+            total = total.at[self.target].add(jnp.where(arrives, self.weight, 0))
+        parts = iter(jnp.split(total, np.cumsum(sizes)[:-1]))
+        return [[next(parts) for _ in gp] for gp in gs]
+
+
+def _poisson(populations: Any, generators: list, gs: list) -> tuple[list, list]:
+    after, gs = [list(its) for its in generators], [list(gp) for gp in gs]
+    for p, its, g in zip(populations, after, gs, strict=True):
+        for k, q in enumerate(p.poissons):
+            its[k], counts = poisson_counts(its[k], q.thresholds, p.size)
+            g[q.port] = g[q.port] + q.weight * counts.astype(g[q.port].dtype)
+    return after, gs
+
+
+def _spiked(p: Any, state: Any) -> jax.Array:
+    return state[0] >= p.params.V_th
+
+
+def _advance(p: Any, state: Any, gs: list) -> Any:
+    I = p.drive
+    for g, port in zip(gs, p.ports, strict=True):
+        I = I + g * port.value
+    inputs = {"I": I, "jump": jnp.zeros((), state[0].dtype)}
+    if "G" in p.kernel.Inputs._fields:
+        inputs["G"] = sum(g for g, port in zip(gs, p.ports, strict=True) if port.conductance)
+    return p.kernel.step(
+        state, p.params, p.kernel.Inputs(**inputs), hard=p.hard, spike=surrogates.DEFAULT
+    )[0]

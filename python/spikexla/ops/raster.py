@@ -1,0 +1,31 @@
+"""Spikes as bits: uint32 (steps, ceil(n / 32)), bit i of word w being neuron 32 w + i."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import library
+
+
+def pack_bits(spikes: jax.Array) -> jax.Array:
+    """bool (size,) -> uint32 (ceil(size / 32),): bit i of word w is spike 32 w + i."""
+    words = -(-spikes.shape[0] // 32)
+    bits = jnp.zeros(words * 32, jnp.uint32).at[: spikes.shape[0]].set(spikes.astype(jnp.uint32))
+    return (bits.reshape(words, 32) << jnp.arange(32, dtype=jnp.uint32)).sum(1, dtype=jnp.uint32)
+
+
+def unpack_bits(raster: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A raster (steps, words) as the step and the neuron of each spike, int32, in that order."""
+    raster = np.ascontiguousarray(raster)
+    total = int(np.bitwise_count(raster).sum())
+    steps, ids = np.empty(total, np.int32), np.empty(total, np.int32)
+    library.native().unpack_bits(raster, steps, ids)
+    return steps, ids
+
+
+def spikes_of(words: jax.Array, n: int) -> jax.Array:
+    """The bits of uint32 (..., ceil(n / 32)) as bool (..., n)."""
+    bits = words[..., None] >> jnp.arange(32, dtype=jnp.uint32) & 1
+    return bits.reshape(*words.shape[:-1], words.shape[-1] * 32)[..., :n] != 0
