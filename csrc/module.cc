@@ -11,6 +11,7 @@
 #include "cpu/dispatch.h"
 #include "kernel_rows.h"
 #include "raster_module.h"
+#include "rows_module.h"
 #include "wiring_module.h"
 #include "xla/ffi/api/c_api.h"
 
@@ -43,6 +44,7 @@ NB_MODULE(_native, m) {
   m.def("keep_memory", &keep_memory);
   add_builders(m);
   add_raster(m);
+  add_rows(m);
   add_wiring(m);
   m.def("kernels", [] {
     std::vector<spikexla::Kernel> kernels;

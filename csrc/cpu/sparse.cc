@@ -2,6 +2,7 @@
 #include "cpu/connect_loops.h"
 #include "cpu/sparse_levels.h"
 #include "cpu/spike_matvec.h"
+#include "cpu/value_loops.h"
 
 SPIKEXLA_BEGIN
 
@@ -16,7 +17,8 @@ constexpr EventLoops<T> event_loops() {
 }  // namespace
 
 const SparseLoops kSparseLoops = {event_loops<float, uint32_t>(), event_loops<double, uint64_t>(),
-                                  &scan_events<uint8_t, uint8_t>, &draw_rows, &draw_gaps};
+                                  &scan_events<uint8_t, uint8_t>, &draw_rows, &draw_gaps,
+                                  &draw_values};
 
 }  // namespace cpu
 

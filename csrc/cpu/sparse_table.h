@@ -83,6 +83,25 @@ struct DrawGaps {
   double* gaps;
 };
 
+// Draws [at, at + count) of one purpose (`stream`) of one row. With u uniform in (0, 1):
+//   kExponential  -log(u)
+//   kUniform      centre + spread u
+//   kNormal       centre + spread z,  z = the normal quantile of from + span u
+//   kLogNormal    exp(centre + spread z)
+// An interval of probabilities [from, from + span] is what a bounded law leaves; `low` and `high`
+// catch the rounding at its ends.
+enum class Law : int32_t { kExponential, kUniform, kNormal, kLogNormal };
+struct DrawValues {
+  uint64_t seed, row;
+  uint32_t stream;
+  Law law;
+  double centre, spread, from, span;
+  float low, high;
+  int64_t at, count;  // `at` is a multiple of kValueBlock
+  float* to;
+};
+inline constexpr int64_t kValueBlock = 4 * kDrawLanes;
+
 // Loops over the rows return -1, or the first source whose row would be read or written out of
 // bounds.
 template <class T>
@@ -98,6 +117,7 @@ struct SparseLoops {
   int64_t (*scan_bool)(const uint8_t* spikes, int64_t first, int64_t last, int32_t* ids);
   void (*draw_rows)(const DrawRows&);
   void (*draw_gaps)(const DrawGaps&);
+  void (*draw_values)(const DrawValues&);
 };
 
 }  // namespace spikexla::abi

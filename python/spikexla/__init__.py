@@ -16,6 +16,7 @@ from . import units as units
 from .backend import backend as backend
 from .checkpoint import load_checkpoint as load_checkpoint
 from .checkpoint import save_checkpoint as save_checkpoint
+from .comm import EventDrawn as EventDrawn
 from .comm import EventFixedNumConn as EventFixedNumConn
 from .comm import EventFixedProb as EventFixedProb
 from .comm import EventFixedTotal as EventFixedTotal

@@ -54,10 +54,13 @@ class EventComm(Module):
                 f"{wanted} elements. Are sources and targets exchanged?"
             )
         self.conn: Any = conn
-        self.weight = weight if isinstance(weight, State) else param_type(self._weight(weight))
+        self.weight = (
+            weight
+            if isinstance(weight, State)
+            else param_type(self._weight(weight, conn.indices.shape))
+        )
 
-    def _weight(self, weight: Any) -> Any:
-        shape = self.conn.indices.shape
+    def _weight(self, weight: Any, shape: tuple[int, ...]) -> Any:
         try:
             weight = init.param(weight, shape, allow_none=False)
         except ValueError as error:

@@ -8,6 +8,8 @@ from .distributions import Distribution as Distribution
 from .distributions import LogNormal as LogNormal
 from .distributions import Normal as Normal
 from .distributions import Uniform as Uniform
+from .drawn import Drawn as Drawn
+from .drawn import draw as draw
 from .fixed_num import fixed_num_post as fixed_num_post
 from .fixed_num import fixed_num_pre as fixed_num_pre
 from .fixed_prob import fixed_prob as fixed_prob
@@ -19,3 +21,11 @@ from .from_file import Edges as Edges
 from .from_file import from_file as from_file
 from .regular import all_to_all as all_to_all
 from .regular import one_to_one as one_to_one
+from .rules import AllToAll as AllToAll
+from .rules import Distance as Distance
+from .rules import FixedInDegree as FixedInDegree
+from .rules import FixedOutDegree as FixedOutDegree
+from .rules import FixedProb as FixedProb
+from .rules import FixedTotal as FixedTotal
+from .rules import OneToOne as OneToOne
+from .rules import Rule as Rule

@@ -31,28 +31,42 @@ def fixed_total(
     """
     n_pre, n_post, seed = count("n_pre", n_pre), count("n_post", n_post), check_seed(seed)
     total = total_count("total", total)
+    widths = checked_widths(n_pre, n_post, total, allow_autapses, allow_multapses)
+    targets = empty((total,), np.int32, f"{total} synapses")
+    indptr = row_starts(seed, widths, total, allow_multapses)
+    native = library.native()
+    native.draw_rows(seed, n_post, not allow_autapses, not allow_multapses, indptr, targets)
+    return trusted_csr(indptr, targets, n_post)
+
+
+def checked_widths(
+    n_pre: int, n_post: int, total: int, autapses: bool, multapses: bool
+) -> np.ndarray:
+    """The number of targets that each source may have; raises if `total` cannot be drawn."""
     widths = np.full(n_pre, n_post, np.int64)
-    widths[:n_post] -= not allow_autapses
+    widths[:n_post] -= not autapses
     pairs = int(widths.sum())
     if total > 0 and widths.min() == 0:
         raise ValueError(
             "n_post=1 with allow_autapses=False leaves source 0 no target. Allow autapses, or "
             "total=0."
         )
-    if total > pairs and not allow_multapses:
+    if total > pairs and not multapses:
         raise ValueError(
             f"total={total} different pairs cannot be had from {pairs} (n_pre={n_pre}, "
-            f"n_post={n_post}{'' if allow_autapses else ', without autapses'}). Lower total, or "
+            f"n_post={n_post}{'' if autapses else ', without autapses'}). Lower total, or "
             "allow_multapses=True."
         )
-    targets = empty((total,), np.int32, f"{total} synapses")
+    return widths
+
+
+def row_starts(seed: int, widths: np.ndarray, total: int, multapses: bool) -> np.ndarray:
+    """The starts of rows that share `total` uniform pairs, `widths[i]` of them in row i."""
     # RandomState, for numpy has frozen its draws and may change those of Generator.
     rng = np.random.RandomState(np.random.Philox(key=seed))
-    indptr = np.zeros(n_pre + 1, np.int64)
-    np.cumsum(_row_sizes(rng, widths, total, allow_multapses), out=indptr[1:])
-    native = library.native()
-    native.draw_rows(seed, n_post, not allow_autapses, not allow_multapses, indptr, targets)
-    return trusted_csr(indptr, targets, n_post)
+    indptr = np.zeros(widths.size + 1, np.int64)
+    np.cumsum(_row_sizes(rng, widths, total, multapses), out=indptr[1:])
+    return indptr
 
 
 def _row_sizes(rng, widths: np.ndarray, total: int, multapses: bool) -> np.ndarray:

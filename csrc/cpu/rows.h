@@ -1,0 +1,58 @@
+// One row of a connectivity at a time, from its rule: targets ascending, weights and delays.
+//
+// A row is a function of the rule and its number alone: it may be read again, by any thread, and
+// needs no memory but the caller's. Callers have checked the rule.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/sparse_table.h"
+
+namespace spikexla {
+
+// One value a synapse: the same for all, given in the order of synapses, or drawn from a law.
+struct RowValues {
+  enum Kind : int32_t { kConstant, kGiven, kDrawn };
+  Kind kind = kConstant;
+  float constant = 0;
+  const float* given = nullptr;
+  abi::Law law = abi::Law::kNormal;  // and its parameters, as abi::DrawValues has them
+  double centre = 0, spread = 0, from = 0, span = 1;
+  float low = 0, high = 0;
+};
+
+struct RowRule {
+  enum Kind : int32_t {
+    kFan,       // `fan` targets, uniform
+    kSizes,     // indptr[i + 1] - indptr[i] targets, uniform
+    kProb,      // each target with probability p
+    kAll,       // every target
+    kOneToOne,  // target i
+    kGiven,     // targets[indptr[i] .. indptr[i + 1])
+  };
+  Kind kind = kFan;
+  uint64_t seed = 0;
+  int64_t n_pre = 0, n_post = 0, fan = 0;
+  double p = 0;
+  bool skip_self = false, distinct = false;  // no target i in row i; no target twice in a row
+  const int64_t* indptr = nullptr;
+  const int32_t* targets = nullptr;
+  RowValues weight, delay;
+};
+
+// The number of synapses of a row; for kProb they are drawn, else it is known.
+int64_t count_row(const RowRule& rule, int64_t row);
+
+// Fills count_row elements of each array and returns their number. A null array is not wanted.
+// `targets` is.
+int64_t read_row(const RowRule& rule, int64_t row, int32_t* targets, float* weights, float* delays);
+
+// All rows on all cores: first indptr (n_pre + 1), then arrays of indptr[n_pre] elements.
+void count_rows(const RowRule& rule, int64_t* indptr);
+void read_rows(const RowRule& rule, const int64_t* indptr, int32_t* targets, float* weights,
+               float* delays);
+
+// `n` draws of a law that belong to no row.
+void draw_law(const RowValues& law, uint64_t seed, int64_t n, float* to);
+
+}  // namespace spikexla

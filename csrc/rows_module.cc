@@ -1,0 +1,148 @@
+// Rules of drawn rows as Python objects. Their meaning is checked in spikexla/connect; here only
+// what keeps a wrong call inside its memory.
+#include "rows_module.h"
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+
+#include "cpu/rows.h"
+
+namespace nb = nanobind;
+
+namespace {
+
+using spikexla::RowRule;
+using spikexla::RowValues;
+using spikexla::abi::Law;
+template <class T>
+using Vector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Floats = std::optional<Vector<float>>;
+// (law, centre, spread, from, span, low, high)
+using LawArguments = std::tuple<std::string, double, double, double, double, double, double>;
+
+constexpr std::array<const char*, 6> kKinds = {"fan", "sizes",      "prob",
+                                               "all", "one_to_one", "given"};
+constexpr std::array<const char*, 4> kLaws = {"exponential", "uniform", "normal", "lognormal"};
+
+void require(bool sound, const char* message) {
+  if (!sound) throw std::invalid_argument(message);
+}
+
+template <class Names>
+int index_of(const Names& names, const std::string& name) {
+  const auto at = std::find(names.begin(), names.end(), name);
+  require(at != names.end(), "unknown kind or law");
+  return int(at - names.begin());
+}
+
+RowValues drawn(const LawArguments& a) {
+  RowValues v;
+  v.kind = RowValues::kDrawn;
+  v.law = Law(index_of(kLaws, std::get<0>(a)));
+  v.centre = std::get<1>(a);
+  v.spread = std::get<2>(a);
+  v.from = std::get<3>(a);
+  v.span = std::get<4>(a);
+  v.low = float(std::get<5>(a));
+  v.high = float(std::get<6>(a));
+  return v;
+}
+
+// Rules hold the arrays that they read.
+struct Rule {
+  RowRule rule;
+  std::optional<Vector<const int64_t>> indptr;
+  std::optional<Vector<const int32_t>> targets;
+};
+
+Rule make(const std::string& kind, uint64_t seed, int64_t n_pre, int64_t n_post, int64_t fan,
+          double p, bool skip_self, bool distinct, std::optional<Vector<const int64_t>> indptr,
+          std::optional<Vector<const int32_t>> targets, const std::optional<LawArguments>& weight,
+          const std::optional<LawArguments>& delay) {
+  Rule made{{}, std::move(indptr), std::move(targets)};
+  RowRule& r = made.rule;
+  r.kind = RowRule::Kind(index_of(kKinds, kind));
+  r.seed = seed;
+  r.n_pre = n_pre;
+  r.n_post = n_post;
+  r.fan = fan;
+  r.p = p;
+  r.skip_self = skip_self;
+  r.distinct = distinct;
+  require(n_pre >= 0 && n_post > 0 && n_post <= INT32_MAX && fan >= 0 && p >= 0 && p <= 1,
+          "a count or p is out of range");
+  const bool sized = r.kind == RowRule::kSizes || r.kind == RowRule::kGiven;
+  int64_t widest = r.kind == RowRule::kFan ? fan : 0;
+  if (sized) {
+    require(made.indptr && int64_t(made.indptr->shape(0)) == n_pre + 1, "indptr is missing");
+    r.indptr = made.indptr->data();
+    require(r.indptr[0] == 0, "indptr starts at 0");
+    for (int64_t i = 0; i < n_pre; ++i) {
+      require(r.indptr[i] <= r.indptr[i + 1], "indptr falls");
+      widest = std::max(widest, r.indptr[i + 1] - r.indptr[i]);
+    }
+  }
+  if (r.kind == RowRule::kGiven) {
+    require(made.targets && int64_t(made.targets->shape(0)) == r.indptr[n_pre],
+            "targets do not fit indptr");
+    r.targets = made.targets->data();
+  } else {
+    require(widest == 0 || n_post - skip_self > 0, "no target to draw from");
+    // A row that is wider than n_post has no source to leave out.
+    require(!distinct || widest <= n_post - (skip_self && (!sized || n_pre <= n_post)),
+            "more targets than there are");
+  }
+  if (weight) r.weight = drawn(*weight);
+  if (delay) r.delay = drawn(*delay);
+  return made;
+}
+
+void count_rows(const Rule& rule, Vector<int64_t> indptr) {
+  require(int64_t(indptr.shape(0)) == rule.rule.n_pre + 1, "indptr needs n_pre + 1 elements");
+  nb::gil_scoped_release release;
+  spikexla::count_rows(rule.rule, indptr.data());
+}
+
+void read_rows(const Rule& rule, Vector<const int64_t> indptr, Vector<int32_t> targets,
+               Floats weights, Floats delays) {
+  const int64_t n_pre = rule.rule.n_pre;
+  require(
+      int64_t(indptr.shape(0)) == n_pre + 1 && indptr.data()[n_pre] == int64_t(targets.shape(0)),
+      "targets do not fit indptr");
+  for (const Floats& values : {weights, delays})
+    require(!values || values->shape(0) == targets.shape(0), "values do not fit targets");
+  nb::gil_scoped_release release;
+  spikexla::read_rows(rule.rule, indptr.data(), targets.data(), weights ? weights->data() : nullptr,
+                      delays ? delays->data() : nullptr);
+}
+
+void draw_law(uint64_t seed, const LawArguments& law, Vector<float> out) {
+  const RowValues v = drawn(law);
+  nb::gil_scoped_release release;
+  spikexla::draw_law(v, seed, int64_t(out.shape(0)), out.data());
+}
+
+}  // namespace
+
+void add_rows(nb::module_& m) {
+  using namespace nb::literals;
+  nb::class_<Rule>(m, "RowRule");
+  m.def("row_rule", &make, "kind"_a, "seed"_a, "n_pre"_a, "n_post"_a, "fan"_a = 0, "p"_a = 0.0,
+        "skip_self"_a = false, "distinct"_a = false, nb::arg("indptr").noconvert() = nb::none(),
+        nb::arg("targets").noconvert() = nb::none(), "weight"_a = nb::none(),
+        "delay"_a = nb::none());
+  m.def("draw_law", &draw_law, "seed"_a, "law"_a, nb::arg("out").noconvert());
+  m.def("count_rows", &count_rows, "rule"_a, nb::arg("indptr").noconvert());
+  m.def("read_rows", &read_rows, "rule"_a, nb::arg("indptr").noconvert(),
+        nb::arg("targets").noconvert(), nb::arg("weights").noconvert() = nb::none(),
+        nb::arg("delays").noconvert() = nb::none());
+}

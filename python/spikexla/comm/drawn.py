@@ -1,0 +1,122 @@
+"""EventDrawn: connections that are a description until somebody asks for the synapses."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..connect.distributions import Distribution
+from ..connect.drawn import describe
+from ..connect.rules import Rule
+from ..dynamics import Size, shape_of
+from ..module import Module
+from ..state import ParamState, State
+from ..synapse.base import plain, unit_name
+from ..units import attach, mantissa
+from .base import EventComm, drawn_seed
+
+_LAZY = frozenset({"conn", "weight", "_delay"})
+
+
+class EventDrawn(EventComm):
+    """Synapses drawn from a rule, with drawn weights and delays, once they are asked for.
+
+    in_size, out_size: numbers of sources and targets. rule: one of `spikexla.connect`, such as
+    `FixedTotal(k)` or `FixedProb(p)`. weight: a distribution of `spikexla.connect`, or what
+    `EventComm` takes. delay: None, a distribution, or what a projection takes, in ms. seed: an
+    integer that makes the draws repeatable; None draws one from `spikexla.random`.
+    allow_autapses=False: no pairs (i, i). allow_multapses=False: no pair twice.
+
+    `conn`, `weight` and `delay` are drawn when first read; `description` is what they are drawn
+    from. A drawn weight joins the states of the module then.
+
+    Errors: ValueError for a rule that cannot be kept or a delay that could be negative,
+    MemoryError, before memory is asked for, when the synapses are drawn.
+
+    >>> import spikexla as sx
+    >>> from spikexla.connect import FixedTotal, Normal
+    >>> comm = sx.EventDrawn(100, 50, FixedTotal(800), Normal(0.6, 0.06), seed=1)
+    >>> comm.conn, comm.weight.value.shape
+    (CSR(shape=(100, 50), nnz=800), (800,))
+    """
+
+    def __init__(
+        self,
+        in_size: Size,
+        out_size: Size,
+        rule: Rule,
+        weight: Any,
+        *,
+        delay: Any = None,
+        seed: int | None = None,
+        allow_autapses: bool = True,
+        allow_multapses: bool = True,
+        name: str | None = None,
+        param_type: type = ParamState,
+    ) -> None:
+        Module.__init__(self, name)  # EventComm's takes synapses
+        self.in_size = shape_of(in_size, "EventDrawn: in_size")
+        self.out_size = shape_of(out_size, "EventDrawn: out_size")
+        self.rule, self.param_type, self.seed = rule, param_type, drawn_seed(seed)
+        self.description = describe(
+            rule,
+            math.prod(self.in_size),
+            math.prod(self.out_size),
+            self.seed,
+            allow_autapses,
+            allow_multapses,
+            weight.law(_weight_number) if isinstance(weight, Distribution) else None,
+            _delay_law(delay) if isinstance(delay, Distribution) else None,
+        )
+        unit = weight.unit if isinstance(weight, Distribution) else None
+        self._unit = None if unit is None else unit_name(1.0 * unit)
+        if not isinstance(delay, Distribution):
+            self._delay = delay
+        if isinstance(weight, State):
+            self.weight = weight
+        elif not isinstance(weight, Distribution):
+            one = not callable(weight) and np.ndim(plain(weight)) == 0
+            shape = () if one else self.conn.indices.shape
+            self.weight = param_type(self._weight(weight, shape))
+
+    @property
+    def delay(self) -> Any:
+        """The delays as given, or those drawn, in ms, in the order of `conn.indices`."""
+        return self._delay
+
+    @property
+    def longest_delay(self) -> float | None:
+        """The ms that no drawn delay exceeds; None where delays are not drawn."""
+        law = self.description.delay
+        return None if law is None else float(np.float32(law[-1]))  # as they are drawn
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _LAZY or "description" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        with jax.ensure_compile_time_eval():
+            drawn = self.description.build()
+            self.conn = drawn.conn
+            if drawn.delay is not None:
+                self._delay = drawn.delay
+            if drawn.weight is not None:
+                number = jnp.asarray(drawn.weight)
+                weight = number if self._unit is None else attach(number, self._unit)
+                self.weight = self.param_type(self._weight(weight, number.shape))
+        return self.__dict__[name]
+
+
+def _weight_number(value: Any) -> float:
+    return float(plain(value))
+
+
+def _delay_law(delay: Any) -> Any:
+    law = delay.law(lambda x: float(mantissa(x, "ms", what="a delay")))
+    if law[-2] < 0:
+        raise ValueError(
+            f"delay={delay} could be negative. Bound it: low=0.1 draws again what is below 0.1 ms."
+        )
+    return law
