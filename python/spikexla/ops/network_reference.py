@@ -45,7 +45,7 @@ def network_reference(populations: Any, wiring: Wiring, steps: int, record: bool
     flat = [*(x for s in states for x in s), *(g for gp in gs for g in gp)]
     sent = [h & synapses.sends(k, h.shape[1]) for k, h in enumerate(histories)]
     flat += [jax.vmap(pack_bits)(h) for h in sent] + [x for its in generators for x in its]
-    return flat + list(rasters)
+    return [*flat, *(rasters or ())]
 
 
 class _Synapses:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ..connect.base import empty
 from . import library
@@ -103,7 +104,7 @@ def pack(
     """
     native = library.native()
     arrays = [x for q in projections for x in (q.conn, q.weights, q.delays)]
-    if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(arrays)):
+    if any(isinstance(x, Tracer) for x in jax.tree.leaves(arrays)):
         raise TypeError(
             "network_run: the synapses are traced. They are packed before jax.jit: call "
             "ops.wiring.pack outside and pass its result."
