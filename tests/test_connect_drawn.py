@@ -257,7 +257,7 @@ def test_a_comm_is_a_description_until_it_is_asked():
     comm = sx.EventDrawn(
         300, 200, FixedTotal(4000), Normal(0.5, 0.1), delay=Normal(1.5, 0.7, low=0.1), seed=3
     )
-    assert not {"conn", "weight", "delay"} & set(vars(comm))
+    assert not {"conn", "weight", "_delay"} & set(vars(comm))
     assert comm.longest_delay == pytest.approx(1.5 + 0.7 * 6.7)
     again = pickle.loads(pickle.dumps(comm))
     dense = np.zeros((300, 200), np.float32)
@@ -266,6 +266,7 @@ def test_a_comm_is_a_description_until_it_is_asked():
     np.testing.assert_allclose(comm(jnp.asarray(spikes)), spikes @ dense, rtol=1e-4)
     assert list(comm.states()) == ["weight"]
     assert comm.delay.shape == comm.conn.indices.shape
+    assert comm.delay.max() <= comm.longest_delay
     np.testing.assert_array_equal(again.delay, comm.delay)
     np.testing.assert_array_equal(again.weight.value, comm.weight.value)
 

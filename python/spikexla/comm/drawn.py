@@ -19,7 +19,7 @@ from ..synapse.base import plain, unit_name
 from ..units import attach, mantissa
 from .base import EventComm, drawn_seed
 
-_LAZY = frozenset({"conn", "weight", "delay"})
+_LAZY = frozenset({"conn", "weight", "_delay"})
 
 
 class EventDrawn(EventComm):
@@ -75,7 +75,7 @@ class EventDrawn(EventComm):
         unit = weight.unit if isinstance(weight, Distribution) else None
         self._unit = None if unit is None else unit_name(1.0 * unit)
         if not isinstance(delay, Distribution):
-            self.delay = delay
+            self._delay = delay
         if isinstance(weight, State):
             self.weight = weight
         elif not isinstance(weight, Distribution):
@@ -84,10 +84,15 @@ class EventDrawn(EventComm):
             self.weight = param_type(self._weight(weight, shape))
 
     @property
+    def delay(self) -> Any:
+        """The delays as given, or those drawn, in ms, in the order of `conn.indices`."""
+        return self._delay
+
+    @property
     def longest_delay(self) -> float | None:
         """The ms that no drawn delay exceeds; None where delays are not drawn."""
         law = self.description.delay
-        return None if law is None else law[-1]
+        return None if law is None else float(np.float32(law[-1]))  # as they are drawn
 
     def __getattr__(self, name: str) -> Any:
         if name not in _LAZY or "description" not in self.__dict__:
@@ -96,7 +101,7 @@ class EventDrawn(EventComm):
             drawn = self.description.build()
             self.conn = drawn.conn
             if drawn.delay is not None:
-                self.delay = drawn.delay
+                self._delay = drawn.delay
             if drawn.weight is not None:
                 number = jnp.asarray(drawn.weight)
                 weight = number if self._unit is None else attach(number, self._unit)
