@@ -180,7 +180,7 @@ assert jnp.allclose(gram, jnp.eye(100), atol=1e-4) and (net.b.value == 0).all()
     9: Block(checks="assert current_V.shape == (100,) and V_neuron_0 == -65 * u.mV"),
     10: Block(
         after=(9,),
-        warns=NO_DT,
+        warns=(*NO_DT, "LIF.V' (created at B9:1) carries the unit mV"),
         checks="""
 assert jnp.allclose(neuron.V.value[:10], -54.9) and jnp.allclose(neuron.V.value[10:], -59.9)
 assert neuron().shape == (100,)  # plain numbers are mV
@@ -189,7 +189,7 @@ assert neuron().shape == (100,)  # plain numbers are mV
     11: Block(
         after=(9,),
         prelude="new_V, held = jnp.full(100, -60.0), neuron.V",
-        warns=("LIF.V is a ShortTermState",),
+        warns=("LIF.V is a ShortTermState", "LIF.V' (created at B9:1) carries the unit mV"),
         wrong="it shows a mistake, which is reported",
         checks="assert neuron.V is new_V and held.value is new_V",
     ),

@@ -131,10 +131,15 @@ def test_37_values_are_read():
 def test_38_a_plain_number_written_to_a_potential_is_mv():
     sx.environ.set(dt=0.1)
     plain, carrying = sx.LIF(100, **GUIDE_LIF), sx.LIF(100, **GUIDE_LIF)
-    plain.V.value = jnp.ones(100) * -60.0
+    with pytest.warns(sx.units.UnitlessInputWarning, match=r"'LIF\.V' .*unit mV .*read it in mV"):
+        plain.V.value = jnp.ones(100) * -60.0
+    plain.V.value = jnp.ones(100) * -60.0  # said once
     carrying.V.value = jnp.ones(100) * -60.0 * u.mV
     plain(), carrying()
     assert jnp.allclose(plain.V.value, carrying.V.value.to_decimal(u.mV))
+    with sx.config.context(strict_units=True), pytest.raises(TypeError, match="strict_units"):
+        carrying.V.value = jnp.ones(100)
+    assert carrying.V.value.unit == u.mV
 
 
 def test_39_values_are_changed_in_part_and_added_to():

@@ -17,8 +17,8 @@ STEPS, PRE, POST = 60, 70, 9
 SPIKES = np.random.default_rng(1).random((STEPS, PRE)) < 0.1
 RNG = np.random.default_rng(2)
 WEIGHTS = RNG.normal(size=(PRE, 5)).astype(np.float32)
-SOURCES = RNG.integers(0, 11, PRE) * 0.1
-SYNAPSES = RNG.integers(0, 11, (PRE, 5)) * 0.1
+SOURCES = RNG.integers(0, 6, PRE) * 0.2
+SYNAPSES = RNG.integers(0, 6, (PRE, 5)) * 0.2
 
 
 def fan():

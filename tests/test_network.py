@@ -123,8 +123,8 @@ def test_the_engine_is_stepping_by_hand(name, double):
 @pytest.mark.parametrize("chunk", [1, 7, 10**9])
 def test_chunks_change_no_bit(name, chunk, dt):
     whole, cut = NETWORKS[name](), NETWORKS[name]()
-    result = sx.simulate(whole, MS, chunk_steps=300)
-    assert recorded(sx.simulate(cut, MS, chunk_steps=chunk)) == recorded(result)
+    result = sx.simulate(whole, MS, chunk=30.0)
+    assert recorded(sx.simulate(cut, MS, chunk=chunk / 10)) == recorded(result)
     assert same_bits(whole, cut)
 
 
@@ -175,7 +175,7 @@ def test_an_interruption_leaves_the_last_finished_chunk(dt):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sx.simulate(net, MS, chunk_steps=50, progress=stop)
+        sx.simulate(net, MS, chunk=5.0, progress=stop)
     sx.simulate(want, 10.0)
     assert same_bits(net, want)
 
@@ -253,8 +253,8 @@ BAD_CALLS = {
     "words": (lambda net: sx.simulate(net, "long"), TypeError, "must be a time"),
     "an age": (lambda net: sx.simulate(net, 1e300), ValueError, "steps of dt"),
     "2^31 steps": (lambda net: sx.simulate(net, 2**31 / 10), ValueError, "several calls"),
-    "chunks of none": (lambda net: sx.simulate(net, 1.0, chunk_steps=0), ValueError, "1 or more"),
-    "chunks of 2.5": (lambda net: sx.simulate(net, 1.0, chunk_steps=2.5), ValueError, "whole"),
+    "chunks of none": (lambda net: sx.simulate(net, 1.0, chunk=0), ValueError, "chunk=0 must"),
+    "half a step a chunk": (lambda net: sx.simulate(net, 1.0, chunk=0.04), ValueError, "shorter"),
     "backend": (lambda net: sx.simulate(net, 1.0, backend="gpu"), ValueError, "'gpu'"),
     "bare inputs": (lambda net: sx.simulate(net, 1.0, inputs=20.0), TypeError, "(20.0,)"),
     "input shape": (

@@ -95,7 +95,7 @@ def test_threads_chunks_and_stops_change_no_bit(delay, setting):
     whole, want = run(Net(delay), 200)
     for threads, chunk in ((1, 200), (2, 7), (3, 50), (7, 33)):
         setting(threads)
-        cut, after = run(Net(delay), 200, chunk_steps=chunk)
+        cut, after = run(Net(delay), 200, chunk=chunk * 0.1)
         assert cut.path == "network_run", cut.why
         for name in want:
             np.testing.assert_array_equal(after[name], want[name], err_msg=name)

@@ -309,3 +309,11 @@ def test_threads_do_not_see_each_others_traces():
     for thread in threads:
         thread.join()
     assert not errors
+
+
+def test_pickling_inside_a_trace_names_the_state():
+    state = State(jnp.ones(2), name="held")
+    with pytest.raises(
+        sx.TraceError, match=r"State .held. .* was pickled inside a traced function"
+    ):
+        jit(lambda: (state.value, pickle.dumps(state))[0])()

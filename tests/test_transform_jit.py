@@ -131,6 +131,7 @@ def test_new_states_of_a_nested_jit():
     assert float(made[-1].value) == 4.0
 
 
+@pytest.mark.filterwarnings("ignore:State.* carries the unit")
 def test_jit_and_a_changing_unit():
     import brainunit as u
 
@@ -151,6 +152,7 @@ def test_jit_and_a_changing_unit():
     assert state.value.unit == u.mV
 
 
+@pytest.mark.filterwarnings("ignore:State.* carries the unit")
 @pytest.mark.parametrize("change", [lambda v, u: v * u.mV, lambda v, u: {"a": v}])
 def test_jit_writes_a_new_unit_or_structure_each_time(change):
     import brainunit as u
@@ -399,3 +401,21 @@ def test_threads_that_bring_new_shapes_at_once():
         thread.join()
     want = [2 * k * (2 + (k + j) % 8) for k in range(8) for j in range(8)]
     assert sorted(found) == sorted(map(float, want))
+
+
+@pytest.mark.parametrize("kind", [list, dict])
+def test_modules_put_into_a_container_later_are_seen(kind):
+    net = Module()
+    net.parts = [Cell()] if kind is list else {0: Cell()}
+    walk = (lambda: net.parts) if kind is list else (lambda: net.parts.values())
+    step = jit(lambda: [part(1.0) for part in walk()] and None)
+    step()
+    step()
+    late = Cell()
+    net.parts.append(late) if kind is list else net.parts.__setitem__(1, late)
+    step()
+    assert late.steps.value == 1
+    net.parts.pop(0)
+    late.extra = 1  # something changed somewhere
+    step()
+    assert late.steps.value == 2

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
+from contextlib import nullcontext
 
+import brainunit as u
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import spikexla as sx
 from spikexla import units
+from spikexla.config import forget_warnings
 from spikexla.units import UnitlessInputWarning
 
 
@@ -101,3 +105,47 @@ def test_unitless_input_warns_once_or_raises():
     import brainunit as u
 
     assert np.isclose(units.expect(3.0 * u.amp, "mA", what="x"), 3000.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "warns"),
+    [
+        (1.0 * u.mV, 2.0, True),
+        (1.0 * u.mV, jnp.ones(3), True),
+        ({"a": 1.0 * u.ms, "b": 1.0}, {"a": 2.0, "b": 1.0}, True),
+        (1.0 * u.mV, 2.0 * u.volt, False),
+        (1.0, 2.0 * u.mV, False),
+        ({"a": 1.0 * u.ms}, {"b": 1.0}, False),
+        ({"a": 1.0 * u.ms, "b": 1.0}, {"a": 2.0 * u.ms, "b": 1.0 * u.mV}, False),
+    ],
+)
+def test_a_state_that_loses_its_unit_says_so(first, then, warns):
+    for write in (lambda s: setattr(s, "value", then), sx.transform.jit(lambda s: _put(s, then))):
+        state = sx.State(first)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            write(state)
+        assert [w.category for w in said] == [UnitlessInputWarning] * warns
+        forget_warnings()
+        strict = pytest.raises(TypeError, match="strict_units") if warns else nullcontext()
+        state = sx.State(first)
+        with sx.config.context(strict_units=True), strict:
+            write(state)
+
+
+def _put(state, value):
+    state.value = value
+
+
+def test_a_new_start_may_do_without_the_unit():
+    class Holder(sx.nn.Module):
+        def __init__(self, start):
+            self.V = sx.ShortTermState(start)
+
+    holder = Holder(jnp.zeros(3))
+    holder.V.value = jnp.ones(3) * u.mV
+    holder.V.reset()
+    assert (holder.V.value == 0).all()
+    holder.V = sx.ShortTermState(jnp.ones(3) * u.mV)
+    holder.V = sx.ShortTermState(jnp.ones(3))
+    assert (holder.V.value == 1).all()

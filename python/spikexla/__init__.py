@@ -25,6 +25,7 @@ from .config import config as config
 from .memory import keep_memory as keep_memory
 from .network import COBANet as COBANet
 from .network import CUBANet as CUBANet
+from .network import record as record
 from .network import simulate as simulate
 from .neuron import LIF as LIF
 from .neuron import IafPscExp as IafPscExp

@@ -119,6 +119,10 @@ class Module(tree.Node):
             if isinstance(member, State):
                 member._held = True
 
+    @property
+    def _contents(self) -> tuple[Any, ...]:
+        return tree.contents(self)
+
     # -- walking ------------------------------------------------------------------------------
 
     def states(

@@ -21,6 +21,7 @@ import jax
 
 from .check import Check, Rule
 from .config import config
+from .units import unit_lost, warn_unit_lost
 from .value import LEAF as LEAF
 from .value import from_host, lead_of, leaf_types, size, spelled_bytes, summary, take_apart, to_host
 from .value import has_tracer as has_tracer
@@ -127,6 +128,10 @@ class State:
 
     @value.setter
     def value(self, value: Any) -> None:
+        self._write(value)
+
+    def _write(self, value: Any, *, starts: bool = False) -> None:
+        """Assigns the value; `starts` marks a new start, which may do without a unit."""
         if isinstance(value, State):
             raise ValueError(
                 f"{self.label} was assigned a State; assign its value: `a.value = b.value`"
@@ -142,7 +147,7 @@ class State:
         if self._rule is not None:
             self._obey(raw, tree)
         if tree is not self._tree and tree != self._tree:
-            self._new_tree(tree)
+            self._new_tree(tree, starts)
         self._raw = raw
 
     def _rule_of(self, check: Check) -> Rule | None:
@@ -153,12 +158,16 @@ class State:
         if broken:
             raise ValueError(f"{self.label}: {broken}. Write such a value, or create it unchecked.")
 
-    def _new_tree(self, tree: Any) -> None:
+    def _new_tree(self, tree: Any, starts: bool) -> None:
         if config.check_trees:
             raise ValueError(
                 f"{self.label} holds {self._tree} and was given {tree}; its structure may not "
                 "change while config.check_trees is on."
             )
+        if not starts and self._tree is not LEAF:
+            lost = unit_lost(self._tree, tree)
+            if lost is not None:
+                warn_unit_lost(self.label, lost)
         EPOCH.bump()
         self._tree = tree
 
@@ -195,7 +204,7 @@ class State:
         """Takes over the value of `other`, which becomes a second name for this State."""
         frame = ACTIVE.frame
         self._rule = other._rule
-        self.value = other.value
+        self._write(other.value, starts=True)
         if frame is not None and any(other is state for state in frame.new):
             frame.new[:] = [state for state in frame.new if state is not other]
         other._frame = self
@@ -223,6 +232,11 @@ class State:
         return f"{type(self).__name__}({summary(value)}{nbytes}{tag})"
 
     def __getstate__(self) -> dict[str, Any]:
+        if has_tracer(self.value):
+            raise TraceError(
+                f"{self.label} was pickled inside a traced function, where its value is no number "
+                "yet. Pickle it outside."
+            )
         attributes = {"tag": self.tag, "rule": self._rule, "attributes": self.__dict__}
         return {"value": to_host(self.value), "name": self.name, **attributes}
 
@@ -311,7 +325,7 @@ class ShortTermState(State):
             # Nothing to report and nothing new to check; a list of its own, see `__init__`.
             self._raw = raw if tree is LEAF else list(raw)
         else:
-            self.value = raw if tree is LEAF else tree.unflatten(raw)
+            self._write(raw if tree is LEAF else tree.unflatten(raw), starts=True)
 
     def _rule_of(self, check: Check) -> Rule | None:
         return Rule.of(check, self._raw, self._tree, batched=True)

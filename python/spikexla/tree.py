@@ -139,6 +139,11 @@ def own_states(node: Node) -> list[State]:
     return found if len(found) == 1 else list({id(s): s for s in map(State.root, found)}.values())
 
 
+def contents(node: Node) -> tuple[Any, ...]:
+    """The states and modules in its lists and dicts, which change without the node's knowing."""
+    return tuple(x for box in held_by(node).containers for x in _inside(box, set()))
+
+
 def all_nodes(root: Module) -> list[Module]:
     """`root` and all modules below it, each once, children before parents."""
     found: list[Module] = []

@@ -11,6 +11,8 @@ import functools
 import sys
 from typing import Any
 
+import jax
+
 from .config import config, warn_once
 
 # Spelled as attributes of brainunit.  '1' is a pure number.
@@ -78,6 +80,39 @@ def expect(x: Any, name: str, *, what: str) -> Any:
         raise TypeError(f"{message} (config.strict_units is on: a unit is required.)")
     warn_once(f"unitless {what}", message, UnitlessInputWarning, stacklevel=4)
     return x
+
+
+def unit_lost(before: Any, after: Any) -> Any | None:
+    """The first unit that a tree of arrays has and its successor, of the same keys, has not.
+
+    Both are tree structures; None where no quantity became a plain number.
+    """
+    old, keys = _quantities(before)
+    new, new_keys = _quantities(after)
+    if keys != new_keys:
+        return None
+    pairs = zip(old, new, strict=True)
+    return next((x.unit for x, y in pairs if is_quantity(x) and not is_quantity(y)), None)
+
+
+def _quantities(tree: Any) -> tuple[list[Any], Any]:
+    return jax.tree.flatten(jax.tree.unflatten(tree, [0] * tree.num_leaves), is_leaf=is_quantity)
+
+
+def warn_unit_lost(label: str, lost: Any) -> None:
+    """Says, once for each State, that a plain number took the place of a quantity in it.
+
+    With `config.strict_units` it is a TypeError.
+    """
+    read = next((name for name in COHERENT if unit(name).has_same_dim(lost)), None)
+    then = "" if read is None else f"; models read it in {read}"
+    message = (
+        f"{label} carries the unit {lost} and was given a plain number, which it now holds{then}. "
+        f"Write a quantity in {lost}."
+    )
+    if config.strict_units:
+        raise TypeError(f"{message} (config.strict_units is on: a unit is required.)")
+    warn_once(f"unit lost {label}", message, UnitlessInputWarning, stacklevel=6)
 
 
 def attach(x: Any, name: str) -> Any:

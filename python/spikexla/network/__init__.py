@@ -2,6 +2,6 @@
 
 from .coba import COBANet as COBANet
 from .cuba import CUBANet as CUBANet
-from .simulate import Result as Result
-from .simulate import Spikes as Spikes
+from .result import Result as Result
+from .result import Spikes as Spikes
 from .simulate import simulate as simulate

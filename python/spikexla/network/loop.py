@@ -9,18 +9,22 @@ import jax.numpy as jnp
 
 from .. import environ, transform
 from ..module import Module
+from ..neuron.base import Neuron
 from ..ops.raster import pack_bits
 from ..transform.trace import Traced, commit, read
+from .record import Probe
 
 
 class Loop:
     """Any module, stepped in a compiled loop over its own `update`."""
 
-    def __init__(self, net: Module, inputs: tuple, populations: dict, record: bool) -> None:
+    def __init__(
+        self, net: Module, inputs: tuple, populations: dict[str, Neuron], traces: list[Probe]
+    ) -> None:
         self.net, self.inputs, self.dt = net, inputs, environ.get_dt_ms()
-        self.populations = list(populations.values()) if record else []
+        self.populations, self.traces = list(populations.values()), traces
         for name, n in populations.items():
-            if record and n.V.value.shape != n.in_size:
+            if n.V.value.shape != n.in_size:
                 raise ValueError(
                     f"simulate: {name or 'the population'} has states of shape {n.V.value.shape}, "
                     f"but spikes are recorded without a batch axis: {n.in_size}. Use record=False, "
@@ -31,7 +35,10 @@ class Loop:
     def _step(self, i: Any) -> list:
         with environ.context(i=i, t=i * self.dt):
             self.net.update(*self.inputs)
-        return [pack_bits((n.get_spike() != 0).reshape(-1)) for n in self.populations]
+        return [
+            *(pack_bits((n.get_spike() != 0).reshape(-1)) for n in self.populations),
+            *(_values(trace) for trace in self.traces),
+        ]
 
     def compile(self, steps: int) -> None:
         """Compiles a chunk of this many steps."""
@@ -44,8 +51,14 @@ class Loop:
         self.compiled[steps] = traced, chunk
 
     def advance(self, steps: int, at: int) -> list:
-        """Runs a chunk, gives the States their new values and returns the rasters."""
+        """Runs a chunk, gives the States their new values; returns the rasters, then the traces."""
         traced, chunk = self.compiled[steps]
         out, written, _ = jax.block_until_ready(chunk([jnp.int32(at)], read(traced.states)))
         commit(traced.written, written, traced.written_trees)
         return traced.result(out)
+
+
+def _values(trace: Probe) -> jax.Array:
+    """The traced elements of a State, as plain numbers in its own unit."""
+    (values,) = jax.tree.leaves(trace.state.value)
+    return values.reshape(-1)[trace.index]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,51 +15,18 @@ from .. import environ
 from ..backend import backend as _backend
 from ..module import Module
 from ..neuron.base import Neuron
-from ..ops.raster import unpack_bits
+from ..transform.progress import reporting
 from ..units import mantissa
+from . import record as records
 from .capture import NotAPlan, capture
 from .engine import Engine
+from .interrupt import patient
 from .loop import Loop
+from .recorder import Recorder
+from .result import Result
 
-RASTER_BYTES = 64 << 20  # the most that the spikes of one chunk take, as bits
+CHUNK_BYTES = 64 << 20  # the most that the spikes of one chunk take, as bits, and its traces
 MOST_STEPS = 2**31 - 1  # the step of a spike is an int32
-
-
-@dataclass
-class Spikes:
-    """The spikes of a population in the order of time, then id: `steps` and `ids`, int32."""
-
-    steps: np.ndarray
-    ids: np.ndarray
-    n: int
-    dt_ms: float
-
-    @property
-    def times_ms(self) -> np.ndarray:
-        """When each spike happened: the end of its step, as NEST counts."""
-        return (self.steps + 1) * self.dt_ms
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass
-class Result:
-    """What a simulation recorded, and how it ran."""
-
-    spikes: dict[str, Spikes]
-    dt_ms: float
-    steps: int
-    path: str  # 'network_run' or 'for_loop'
-    why: str
-    compile_s: float
-    wall_s: float
-    rates_hz: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def duration_ms(self) -> float:
-        """The time simulated."""
-        return self.steps * self.dt_ms
 
 
 def simulate(
@@ -66,23 +34,35 @@ def simulate(
     duration: Any,
     *,
     inputs: tuple = (),
-    record: bool = True,
-    chunk_steps: int | None = None,
-    progress: Callable[[int, int], Any] | None = None,
+    record: Any = True,
+    to: str | os.PathLike | None = None,
+    append: bool = False,
+    chunk: Any = None,
+    progress: bool | Callable[[int, int], Any] = False,
     backend: str | None = None,
 ) -> Result:
-    """Calls `net.update(*inputs)` for `duration` (ms or a quantity) and records all spikes.
+    """Calls `net.update(*inputs)` for `duration` (ms or a quantity) and records what is asked for.
 
     The States of `net` go on from where they are and end where a loop over `net(*inputs)` would
     end: a simulation can be stopped, looked at, saved and continued. A network of populations,
     exponential synapses and sparse projections runs in `network_run`, many steps in one native
     call; any other module in a compiled loop. The result says which, and why.
 
-    After an interruption the States hold the last finished chunk of `chunk_steps` steps. `progress`
-    is called with (steps done, all steps) after each chunk.
+    record: True, all spikes; False, nothing; or what `sx.record` has (`Spikes()`, `Rates(bin=1.0)`,
+    `Trace('V', neurons=[0, 1], every=10)`), one or a sequence for every population, or a mapping
+    from the names of parts to these. A network with traces runs in the loop.
+    to: a SONATA file that the spikes are written to, chunk by chunk, instead of memory; it must be
+    new, or be continued with `append=True`, its times going on from its end.
+    chunk: the time (ms or a quantity) after which spikes are fetched, written and reported.
+    progress: True for a bar (needs rich), or a function of (steps done, all steps).
+
+    Ctrl-C stops after the chunk in hand, a second one at once. Whatever ends a run early, also a
+    full disk, the States and the record are both those of the last finished chunk, and the
+    exception has the record as its attribute `result`: the next call goes on from there.
 
     Errors: ValueError for a duration or chunk that is not positive, for one of 2^31 steps or more,
-    and for batched populations when `record` is on; TypeError for what is no Module.
+    for what `record` names and is not there, and for batched populations whose spikes are recorded;
+    TypeError for what is no Module; FileExistsError, OSError and ImportError (h5py) for `to`.
 
     >>> import spikexla as sx
     >>> net = sx.network.COBANet(500, seed=1)
@@ -90,6 +70,52 @@ def simulate(
     >>> result.steps, result.path
     (200, 'network_run')
     """
+    _check(net, inputs)
+    dt = environ.get_dt_ms()
+    steps = _count_steps(duration, dt, "duration")
+    wanted = records.wanted(record, net, dt)
+    if to is not None and not wanted.spikes:
+        raise ValueError(f"simulate: to={to!r} is for spikes, but record={record!r} has none.")
+    size = _chunk(steps, net, wanted) if chunk is None else _count_steps(chunk, dt, "chunk")
+    sizes = [size] * (steps // size) + ([steps % size] if steps % size else [])
+    chosen = _backend.resolve(backend)
+    plan, why = _plan(net, tuple(inputs), wanted, chosen)
+    with _backend(chosen), contextlib.ExitStack() as stack:
+        recorder = stack.enter_context(contextlib.closing(Recorder(wanted, steps, dt, to, append)))
+        start = time.perf_counter()
+        run: Any = (
+            Engine(plan, bool(wanted.rasters))
+            if plan
+            else Loop(net, tuple(inputs), wanted.rasters, wanted.traces)
+        )
+        for n in dict.fromkeys(sizes):  # before the run, so that the two times can be told apart
+            run.compile(n)
+        report = stack.enter_context(reporting(progress, "simulate", steps))
+        compiled = time.perf_counter()
+
+        def result() -> Result:
+            return Result(
+                dt_ms=dt,
+                path="network_run" if plan else "for_loop",
+                why=why,
+                compile_s=compiled - start,
+                wall_s=time.perf_counter() - compiled,
+                **recorder.results(),
+            )
+
+        try:
+            _drive(run, net, recorder, sizes, report)
+        except BaseException as error:
+            vars(error)["result"] = partial = result()
+            error.add_note(
+                f"simulate: {partial.steps} of {steps} steps are done and recorded; the States are "
+                "those after them. What was recorded is the attribute `result` of this exception."
+            )
+            raise
+        return result()
+
+
+def _check(net: Any, inputs: Any) -> None:
     if not isinstance(net, Module):
         raise TypeError(f"simulate: net={net!r} is no Module. Give a network, not its class.")
     if not isinstance(inputs, tuple | list):
@@ -97,90 +123,66 @@ def simulate(
             f"simulate: inputs={inputs!r} must be a tuple of the arguments of update(), such as "
             "(20.0,)."
         )
-    dt = environ.get_dt_ms()
-    steps = _count_steps(duration, dt)
-    if chunk_steps is not None and (chunk_steps < 1 or int(chunk_steps) != chunk_steps):
-        raise ValueError(f"chunk_steps={chunk_steps} must be a whole number of 1 or more.")
-    inputs = tuple(inputs)
-    populations = {str(k): n for k, n in net.nodes().items() if isinstance(n, Neuron)}
-    chunk = chunk_steps or _chunk(steps, populations)
-    chosen = _backend.resolve(backend)
-    plan, why = None, "the backend is 'xla'"
-    if chosen == "native":
-        try:
-            plan, why = capture(net, inputs), "all its parts are known to the engine"
-        except NotAPlan as error:
-            why = str(error)
-    with _backend(chosen):
-        run = Engine(plan, record) if plan else Loop(net, inputs, populations, record)
-        result = _drive(run, steps, chunk, progress)
-    path = "network_run" if plan else "for_loop"
-    names = {id(n): name for name, n in populations.items()}
-    spikes = {
-        names[id(n)]: _join(parts, n.size, dt)
-        for n, parts in zip(run.populations, result.parts, strict=True)
-    }
-    done = Result(spikes, dt, steps, path, why, result.compile_s, result.wall_s)
-    if record:
-        seconds = done.duration_ms / 1e3
-        done.rates_hz = {name: len(s) / s.n / seconds for name, s in spikes.items()}
-    return done
 
 
-def _count_steps(duration: Any, dt: float) -> int:
-    number = mantissa(duration, "ms", what="duration")
+def _plan(net: Module, inputs: tuple, wanted: records.Wanted, chosen: str) -> tuple[Any, str]:
+    """What the engine runs, or None; and why."""
+    if chosen != "native":
+        return None, "the backend is 'xla'"
+    if wanted.traces:
+        part, state = wanted.traces[0].label
+        return None, f"the trace of {state!r} of {part!r} is read in every step"
+    try:
+        return capture(net, inputs), "all its parts are known to the engine"
+    except NotAPlan as error:
+        return None, str(error)
+
+
+def _count_steps(value: Any, dt: float, what: str) -> int:
+    number = mantissa(value, "ms", what=what)
     try:
         ms = float(number)
     except (TypeError, ValueError):
-        raise TypeError(f"duration={duration!r} must be a time: ms, or a quantity.") from None
+        raise TypeError(f"{what}={value!r} must be a time: ms, or a quantity.") from None
     if not math.isfinite(ms) or ms <= 0:
-        raise ValueError(f"duration={duration!r} must be positive and finite, in ms.")
+        raise ValueError(f"{what}={value!r} must be positive and finite, in ms.")
     if ms / dt > MOST_STEPS:
         raise ValueError(
-            f"duration={duration!r} is {ms / dt:.3g} steps of dt = {dt} ms; at most {MOST_STEPS} "
+            f"{what}={value!r} is {ms / dt:.3g} steps of dt = {dt} ms; at most {MOST_STEPS} "
             "can be made in one call. Simulate in several calls: the States go on."
         )
     steps = round(ms / dt)
     if steps < 1:
-        raise ValueError(f"duration={duration!r} is shorter than one step of dt = {dt} ms.")
+        raise ValueError(f"{what}={value!r} is shorter than one step of dt = {dt} ms.")
     return steps
 
 
-def _chunk(steps: int, populations: dict[str, Neuron]) -> int:
-    words = sum(-(-n.size // 32) for n in populations.values())
-    most = max(1, RASTER_BYTES // max(1, 4 * words))
+def _chunk(steps: int, net: Module, wanted: records.Wanted) -> int:
+    """The steps of a chunk: few enough for memory and for news, enough to be worth a call."""
+    words = sum(-(-n.size // 32) for n in net.nodes().values() if isinstance(n, Neuron))
+    traced = sum(2 * len(probe.index) for probe in wanted.traces)  # of up to 64 bits
+    most = max(1, CHUNK_BYTES // max(1, 4 * (words + traced)))
     return min(steps, most, max(1000, -(-steps // 20)))
 
 
-@dataclass
-class _Done:
-    parts: list[list[tuple[np.ndarray, np.ndarray]]]  # of each population: (steps, ids) a chunk
-    compile_s: float = 0.0
-    wall_s: float = 0.0
-
-
-def _drive(run: Any, steps: int, chunk: int, progress: Callable | None) -> _Done:
-    """Runs chunk after chunk; compiled first, so that the two times can be told apart."""
-    done = _Done([[] for _ in run.populations])
-    start = time.perf_counter()
-    sizes = [chunk] * (steps // chunk) + ([steps % chunk] if steps % chunk else [])
-    for n in dict.fromkeys(sizes):
-        run.compile(n)
-    done.compile_s = time.perf_counter() - start
-    start, at = time.perf_counter(), 0
-    for n in sizes:
-        rasters = run.advance(n, at)
-        for parts, raster in zip(done.parts, rasters, strict=True):
-            when, ids = unpack_bits(np.asarray(raster))
-            parts.append((when + np.int32(at), ids))
-        at += n
-        if progress is not None:
-            progress(at, steps)
-    done.wall_s = time.perf_counter() - start
-    return done
-
-
-def _join(parts: list, n: int, dt: float) -> Spikes:
-    nothing = [(np.zeros(0, np.int32), np.zeros(0, np.int32))]
-    when, ids = zip(*(parts or nothing), strict=True)
-    return Spikes(np.concatenate(when), np.concatenate(ids), n, dt)
+def _drive(
+    run: Any, net: Module, recorder: Recorder, sizes: Sequence[int], report: Callable
+) -> None:
+    """Runs chunk after chunk: each is in the States and in the record, or in neither."""
+    states, at = list(net.states().values()), 0
+    names = {id(n): name for name, n in recorder.wanted.rasters.items()}
+    with patient() as stop_if_asked:
+        for n in sizes:
+            before = [state.value for state in states]
+            try:
+                out = [np.asarray(x) for x in run.advance(n, at)]
+                pairs = zip(run.populations, out[: len(run.populations)], strict=True)
+                rasters = {names[id(p)]: raster for p, raster in pairs if id(p) in names}
+                recorder.take(rasters, out[len(run.populations) :], n)
+            except BaseException:
+                for state, value in zip(states, before, strict=True):
+                    state.value = value
+                raise
+            at += n
+            report(at, sum(sizes))
+            stop_if_asked()

@@ -57,8 +57,8 @@ def write_spikes(path: str | os.PathLike, populations: Mapping[str, tuple[Any, A
         raise
 
 
-def read_spikes(path: str | os.PathLike) -> dict[str, SpikeTrain]:
-    """Every population of a SONATA spike file, times in ms.
+def read_spikes(path: str | os.PathLike, only: str | None = None) -> dict[str, SpikeTrain]:
+    """Every population of a SONATA spike file, or `only` this one, times in ms.
 
     ValueError for a file that is no SONATA spike file, is damaged or counts time in an unknown
     unit; OSError for one that cannot be opened.
@@ -74,14 +74,44 @@ def read_spikes(path: str | os.PathLike) -> dict[str, SpikeTrain]:
                 spikes: Any = file.get("spikes")
                 if not isinstance(spikes, h5py.Group):
                     raise ValueError(f"{path} has no group /spikes; it is not a SONATA spike file.")
-                return {name: _read(path, name, group) for name, group in spikes.items()}
+                names = list(spikes) if only is None else [only]
+                return {name: _read(path, name, spikes.get(name)) for name in names}
         except (OSError, RuntimeError, KeyError) as error:
             raise ValueError(f"{path} is not an HDF5 file, or a damaged one ({error}).") from error
 
 
-def _sorted(name: str, times: Any, ids: Any) -> SpikeTrain:
+def new_file(file: Any, trains: Mapping[str, SpikeTrain | None], chunk: int | None = None) -> None:
+    """Lays an empty HDF5 file out; None is a train to append to, in chunks of `chunk` spikes."""
+    import h5py
+
+    sorting = h5py.enum_dtype(SORTING, basetype="i1")
+    file.attrs["magic"] = np.uint32(MAGIC)
+    file.attrs["version"] = np.asarray(VERSION, np.uint32)
+    spikes = file.create_group("spikes")
+    for name, train in trains.items():
+        group = spikes.create_group(name)
+        group.attrs.create("sorting", SORTING["by_time"], dtype=sorting)
+        for key, dtype, data in zip(
+            ("timestamps", "node_ids"),
+            (np.float64, np.uint64),
+            train or (None, None),
+            strict=True,
+        ):
+            if data is not None:
+                group.create_dataset(key, data=data)
+            else:
+                group.create_dataset(key, (0,), dtype, maxshape=(None,), chunks=(chunk,))
+        group["timestamps"].attrs["units"] = "milliseconds"
+
+
+def check_name(name: Any) -> None:
+    """Raises ValueError for what cannot be the name of a population in a file."""
     if not isinstance(name, str) or name in ("", ".") or "/" in name or "\0" in name:
         raise ValueError(f"population {name!r} must be a name without '/', such as 'E'.")
+
+
+def _sorted(name: str, times: Any, ids: Any) -> SpikeTrain:
+    check_name(name)
     times, ids = np.asarray(times, np.float64), np.asarray(ids)
     if times.ndim != 1 or times.shape != ids.shape:
         raise ValueError(
@@ -100,18 +130,9 @@ def _content(trains: dict[str, SpikeTrain]) -> memoryview:
     """The bytes of the file. HDF5 writes to memory: where a disk fills up under it, it crashes."""
     import h5py
 
-    sorting = h5py.enum_dtype(SORTING, basetype="i1")
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
-        file.attrs["magic"] = np.uint32(MAGIC)
-        file.attrs["version"] = np.asarray(VERSION, np.uint32)
-        spikes = file.create_group("spikes")
-        for name, train in trains.items():
-            group = spikes.create_group(name)
-            group.attrs.create("sorting", SORTING["by_time"], dtype=sorting)
-            times = group.create_dataset("timestamps", data=train.times_ms)
-            times.attrs["units"] = "milliseconds"
-            group.create_dataset("node_ids", data=train.node_ids)
+        new_file(file, trains)
     return content.getbuffer()
 
 

@@ -134,16 +134,21 @@ class Neuron(Dynamics, abc.ABC):
         current, conductance = self._currents(x)
         kernel = self.kernel(conductance is not None)
         given = (current,) if conductance is None else (current, conductance)
+        inputs = kernel.Inputs(*given, self._jump())
+        params = self.derived(environ.get_dt_ms(), conductance is not None)
         native = isinstance(self.spk_fun, surrogate.Surrogate)
-        state, spikes = neuron_step(
-            kernel,
-            self.kernel_state(),
-            self.derived(environ.get_dt_ms(), conductance is not None),
-            kernel.Inputs(*given, self._jump()),
-            reset=self.spk_reset,
-            surrogate=self.spk_fun,  # type: ignore[arg-type]
-            backend=None if native else "xla",
-        )
+        try:
+            state, spikes = neuron_step(
+                kernel,
+                self.kernel_state(),
+                params,
+                inputs,
+                reset=self.spk_reset,
+                surrogate=self.spk_fun,  # type: ignore[arg-type]
+                backend=None if native else "xla",
+            )
+        except ValueError as error:  # the op knows arrays only, not whose they are
+            raise ValueError(f"{self.V.label}: {error}") from error
         self.set_kernel_state(state)
         return spikes
 

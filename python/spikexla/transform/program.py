@@ -178,7 +178,7 @@ class Program:
         reached += [leaf for leaf in traced.statics if isinstance(leaf, Module)]
         for module in (*reached, *modules_of(self._static.fun)):
             for node in module.nodes().values():
-                owners[id(node), "_version"] = node
+                owners[id(node), "_version"] = owners[id(node), "_contents"] = node
         known = {(id(owner), name) for owner, name, _ in self._relied}
         self._relied += [
             (owner, name, getattr(owner, name))

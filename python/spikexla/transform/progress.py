@@ -7,8 +7,9 @@ never comes to its end leaves nothing behind but its last line.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -82,6 +83,28 @@ def showing(bar: tuple | None, call: Callable[..., Any], *args: Any) -> Any:
         return out
     finally:
         DISPLAY.close()
+
+
+@contextlib.contextmanager
+def reporting(
+    progress: bool | Callable[[int, int], Any], text: str, n: int
+) -> Iterator[Callable[[int, int], Any]]:
+    """A function of (steps done, all n steps): the given one, of a bar for True, idle for False."""
+    if not isinstance(progress, bool):
+        if not callable(progress):
+            raise TypeError(
+                f"progress={progress!r} must be True, False or a function of (steps done, steps)"
+            )
+        yield progress
+    elif not progress:
+        yield lambda done, steps: None
+    else:
+        site = _Site(ProgressBar(), n)
+        DISPLAY.update(site, 0, text)
+        try:
+            yield lambda done, steps: DISPLAY.update(site, done, text)
+        finally:
+            DISPLAY.close()
 
 
 def watch(f: Callable, xs: Any, n: int, reverse: bool, bar: tuple) -> tuple[Callable, Any]:

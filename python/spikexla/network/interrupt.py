@@ -1,0 +1,38 @@
+"""`patient`: a Ctrl-C that waits until the work in hand is done."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+
+@contextlib.contextmanager
+def patient() -> Iterator[Callable[[], None]]:
+    """Within, a first Ctrl-C only makes the function that this gives raise KeyboardInterrupt.
+
+    A second Ctrl-C raises at once. Where SIGINT is not Python's own, or in another thread than the
+    main one, nothing is changed.
+    """
+    asked = False
+
+    def on_interrupt(number: int, frame: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield check
+        return
+    signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,177 @@
+"""What `simulate(record=...)` keeps: `Spikes`, `Rates` and `Trace`, of chosen parts of a network.
+
+>>> import spikexla as sx
+>>> net = sx.network.COBANet(100, seed=1)
+>>> wanted = {"N": [sx.record.Spikes(), sx.record.Rates(bin=5.0)]}
+>>> result = sx.simulate(net, 20.0, record=wanted)
+>>> result.rates["N"].hz.shape
+(4,)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, final
+
+import jax
+import numpy as np
+
+from ..module import Module
+from ..neuron.base import Neuron
+from ..state import State
+from ..units import mantissa
+
+
+@final
+@dataclass(frozen=True)
+class Spikes:
+    """Every spike of a population."""
+
+
+@final
+@dataclass(frozen=True)
+class Rates:
+    """The mean rate of a population in bins of `bin` ms (or a quantity), whole steps each."""
+
+    bin: Any = 1.0
+
+    def steps(self, dt: float) -> int:
+        """The steps in a bin. ValueError if that is no whole number of 1 or more."""
+        ms = float(mantissa(self.bin, "ms", what="bin"))
+        steps = round(ms / dt) if math.isfinite(ms) else 0
+        if steps < 1 or not math.isclose(steps * dt, ms, rel_tol=1e-6):
+            raise ValueError(
+                f"record.Rates(bin={self.bin!r}) must be a multiple of dt = {dt} ms, 1 or more of "
+                f"it. Take for example {max(1, steps) * dt:g}."
+            )
+        return steps
+
+
+@final
+@dataclass(frozen=True)
+class Trace:
+    """The values of the State `state` after every `every`-th step: 'V' of neurons, 'g' of synapses.
+
+    neurons: which elements, counted in the flattened State; None for all of them.
+    """
+
+    state: str = "V"
+    neurons: Sequence[int] | np.ndarray | None = None
+    every: int = 1
+
+
+class Probe(NamedTuple):
+    """A trace of a network that is there: elements `index` of `state`, which is `label`."""
+
+    label: tuple[str, str]  # the part of the network, the name of the State
+    state: State
+    index: np.ndarray
+    every: int
+
+
+class Wanted(NamedTuple):
+    """What to record of a network."""
+
+    spikes: dict[str, Neuron]
+    rates: dict[str, tuple[Neuron, int]]  # with the steps in a bin
+    traces: list[Probe]
+
+    @property
+    def rasters(self) -> dict[str, Neuron]:
+        """The populations whose spikes are looked at."""
+        return self.spikes | {name: n for name, (n, _) in self.rates.items()}
+
+
+def wanted(record: Any, net: Module, dt: float) -> Wanted:
+    """Reads `record`, as `simulate` takes it. Errors name what cannot be recorded."""
+    nodes = {str(path): node for path, node in net.nodes().items()}
+    populations = {name: n for name, n in nodes.items() if isinstance(n, Neuron)}
+    out = Wanted({}, {}, [])
+    if isinstance(record, Mapping):
+        for name, items in record.items():
+            if name not in nodes:
+                raise ValueError(
+                    f"record={{{name!r}: ...}} names no part of the network. It has the "
+                    f"populations {', '.join(map(repr, populations)) or '(none)'}."
+                )
+            for item in _items(items):
+                _add(out, name, nodes[name], item, dt)
+    else:
+        for item in _items(record):
+            for name, n in populations.items():
+                _add(out, name, n, item, dt)
+    return out
+
+
+def _items(record: Any) -> list:
+    if isinstance(record, bool | np.bool_):
+        return [Spikes()] if record else []
+    items = list(record) if isinstance(record, list | tuple) else [record]
+    for item in items:
+        if not isinstance(item, Spikes | Rates | Trace):
+            raise TypeError(
+                f"record={item!r} must be True, False, one of record.Spikes(), record.Rates() and "
+                "record.Trace(), a sequence of them, or a mapping from the name of a population "
+                "to these."
+            )
+    return items
+
+
+def _add(out: Wanted, name: str, node: Module, item: Any, dt: float) -> None:
+    if isinstance(item, Trace):
+        out.traces.append(_trace(name, node, item))
+        if len({trace.label for trace in out.traces}) < len(out.traces):
+            raise ValueError(
+                f"record has two traces of {item.state!r} of {name!r}. Merge their neurons."
+            )
+        return
+    if not isinstance(node, Neuron):
+        raise ValueError(
+            f"record={{{name!r}: {item}}}: {type(node).__name__} is no population of neurons and "
+            "has no spikes. Record a Trace of one of its States."
+        )
+    if isinstance(item, Spikes):
+        out.spikes[name] = node
+    elif name in out.rates:
+        raise ValueError(f"record has two Rates of {name!r}. Take the finer one.")
+    else:
+        out.rates[name] = node, item.steps(dt)
+
+
+def _trace(name: str, node: Module, item: Trace) -> Probe:
+    state = getattr(node, item.state, None) if isinstance(item.state, str) else None
+    if not isinstance(state, State):
+        states = [key for key, value in vars(node).items() if isinstance(value, State)]
+        raise ValueError(
+            f"record.Trace({item.state!r}): {name or 'the network'!r} ({type(node).__name__}) has "
+            f"no State of that name; it has {', '.join(states) or 'none'}."
+        )
+    every = item.every
+    if isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1:
+        raise ValueError(
+            f"record.Trace(every={every!r}) must be a whole number of steps, 1 or more."
+        )
+    leaves = jax.tree.leaves(state.value)
+    if len(leaves) != 1:
+        raise ValueError(
+            f"record.Trace({item.state!r}) of {name!r} is no array but {len(leaves)} of them. Keep "
+            "what is to be traced in a State of its own."
+        )
+    size = int(np.prod(np.shape(leaves[0]), dtype=np.int64))
+    if item.neurons is None:
+        return Probe((name, item.state), state, np.arange(size), int(every))
+    index = np.asarray(item.neurons)
+    if index.ndim != 1 or not index.size or index.dtype.kind not in "iu":
+        raise ValueError(
+            f"record.Trace(neurons={item.neurons!r}) must be a sequence of whole numbers, such as "
+            "[0, 5]."
+        )
+    wrong = index[(index < 0) | (index >= size)]
+    if wrong.size:
+        raise ValueError(
+            f"record.Trace(neurons=...) asks for {wrong[0]}, but {item.state!r} of {name!r} has "
+            f"{size} elements, 0 to {size - 1}."
+        )
+    return Probe((name, item.state), state, index, int(every))
