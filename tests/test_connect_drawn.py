@@ -370,3 +370,30 @@ def test_memory_is_refused_before_it_is_asked_for(monkeypatch):
     for rule in (FixedTotal(8_000_000), FixedProb(0.08), FixedOutDegree(80), FixedInDegree(8000)):
         with pytest.raises(MemoryError, match="about 8000000 synapses need"):
             draw(rule, 100_000, 1000, seed=0, weight=Normal(1, 1))
+
+
+@pytest.mark.parametrize("rule", [FixedTotal(900), FixedOutDegree(9), FixedProb(0.2)], ids=str)
+def test_a_projection_takes_the_drawn_delays(rule):
+    def trace(comm, delay):
+        with sx.environ.context(dt=0.1):
+            post = sx.LIF(50)
+            proj = sx.AlignPostProj(
+                comm=comm,
+                syn=sx.Expon.desc(50, tau=5.0),
+                out=sx.CUBA.desc(scale=1.0),
+                post=post,
+                delay=delay,
+            )
+            post.init_state()
+            spikes = (np.random.default_rng(0).random((45, 80)) < 0.1).astype(np.float32)
+            for x in spikes:
+                proj(jnp.asarray(x))
+                post(0.0)
+            return np.asarray(post.V.value)
+
+    law = Normal(1.5, 0.7, low=0.1, high=3.05)
+    drawn, again = (sx.EventDrawn(80, 50, rule, Normal(0.5, 0.1), delay=law, seed=3) for _ in "ab")
+    given = sx.comm.EventComm(80, 50, again.conn, again.weight.value)
+    found = trace(drawn, None)
+    np.testing.assert_array_equal(found, trace(given, again.delay))
+    assert not np.array_equal(found, trace(given, None))
