@@ -121,6 +121,7 @@ WRONG = {
     "two rates": ([R.Rates(), R.Rates(2.0)], ValueError, "two Rates"),
     "a third of a bin": (R.Rates(bin=0.25), ValueError, "multiple of dt"),
     "no bin": (R.Rates(bin=0), ValueError, "multiple of dt"),
+    "a bin in words": (R.Rates(bin="long"), TypeError, "time in ms"),
     "bin NaN": (R.Rates(bin=np.nan), ValueError, "multiple of dt"),
 }
 

@@ -38,8 +38,11 @@ class Rates:
     bin: Any = 1.0
 
     def steps(self, dt: float) -> int:
-        """The steps in a bin. ValueError if that is no whole number of 1 or more."""
-        ms = float(mantissa(self.bin, "ms", what="bin"))
+        """The steps in a bin. ValueError for no whole number of 1 or more."""
+        try:
+            ms = float(mantissa(self.bin, "ms", what="bin"))
+        except (TypeError, ValueError):
+            raise TypeError(f"record.Rates(bin={self.bin!r}) must be a time in ms.") from None
         steps = round(ms / dt) if math.isfinite(ms) else 0
         if steps < 1 or not math.isclose(steps * dt, ms, rel_tol=1e-6):
             raise ValueError(
