@@ -48,7 +48,7 @@ struct Population {
   abi::Stream<T> params[abi::kMaxFields], drive;
   std::vector<Port<T>> ports;
   std::vector<Poisson<T>> poissons;
-  uint32_t* history;  // (longest delay, words()) bits: row j holds the spikes of j + 2 steps ago
+  uint32_t* history;  // (kept, words()) bits: row j holds the spikes of j + 2 steps ago
   uint32_t* raster;   // (steps, words()) bits, or null
   int64_t words() const { return (size + 31) / 32; }
 };
@@ -63,6 +63,7 @@ template <class T>
 struct Synapses {
   std::vector<Sources> sources;
   int64_t first_delay, delays;
+  int64_t kept;  // steps of spikes: the longest delay, or more
   const int64_t* starts;
   const uint32_t* runs;
   const uint16_t* narrow;  // targets among the inputs of their slice: these ...
@@ -114,10 +115,9 @@ class Network {
   }
   // Rows whose source spiked in the step before `step`, which may be before the first.
   std::vector<int32_t>& arriving(Slice& slice, int64_t step) const {
-    const int64_t ring = longest() + 1;
+    const int64_t ring = synapses_.kept + 1;
     return slice.arriving[(step % ring + ring) % ring];
   }
-  int64_t longest() const { return synapses_.first_delay + synapses_.delays - 1; }
   const abi::NeuronLoops<T>& loops(const Population<T>& p) const {
     if constexpr (sizeof(T) == 4) return p.model->f32;
     else return p.model->f64;
@@ -198,7 +198,7 @@ class Network {
   void load(int64_t s) {
     Slice& slice = owned_[s];
     slice.inputs.resize(slices_.inputs(s));
-    slice.arriving.resize(longest() + 1);
+    slice.arriving.resize(synapses_.kept + 1);
     for (size_t p = 0; p < populations_.size(); ++p)
       for (size_t k = 0; k < populations_[p].ports.size(); ++k) {
         const T* from = populations_[p].ports[k].g + slices_.edge(p, s);
@@ -207,7 +207,7 @@ class Network {
     for (size_t p = 0; p < populations_.size(); ++p)
       if (const int64_t lanes = slices_.length(p, s))
         synapses().decay(synapse_block(s, p, slices_.edge(p, s), lanes));
-    for (int64_t j = 0; j < longest(); ++j)
+    for (int64_t j = 0; j < synapses_.kept; ++j)
       for (const Sources& q : synapses_.sources) {
         const auto& p = populations_[q.pre];
         for (int64_t w = q.low / 32; w * 32 < q.high; ++w)
@@ -228,9 +228,9 @@ class Network {
 
   // Writes back which spikes are still under way. All slices know the same.
   void save_history() {
-    if (longest() == 0) return;
-    for (auto& p : populations_) std::fill_n(p.history, longest() * p.words(), 0u);
-    for (int64_t j = 0; j < longest(); ++j) {
+    if (synapses_.kept == 0) return;
+    for (auto& p : populations_) std::fill_n(p.history, synapses_.kept * p.words(), 0u);
+    for (int64_t j = 0; j < synapses_.kept; ++j) {
       const auto& rows = arriving(owned_[0], steps_ - 1 - j);
       auto row = rows.begin();
       for (const Sources& q : synapses_.sources)

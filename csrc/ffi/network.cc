@@ -2,14 +2,14 @@
 //
 // plan   slices; populations, {model, size, hard, ports, Poisson inputs} each; {conductance} each
 //        port; {port} each Poisson input;
-//        first delay, delays, whether weights are one a synapse (else one a row),
+//        first delay, delays, steps of spikes kept, whether weights are one a synapse (else one a row),
 //        bundles, {pre, low, high} each
 // args   states..., g..., histories..., generators...         (in place: also the first results)
 //        {params..., drive} each population, {decay, value} each port,
 //        {thresholds, weight} each Poisson input,
 //        starts, runs, targets, weights                       (wiring.h)
 // rets   states..., g..., histories..., generators..., rasters...
-//        histories are (longest delay, ceil(size / 32)) uint32, rasters (steps, ceil(size / 32)) or
+//        histories are (steps kept, ceil(size / 32)) uint32, rasters (steps, ceil(size / 32)) or
 //        without elements
 //
 // What the synapses hold was checked when they were packed; here, that they have the sizes of the
@@ -121,8 +121,10 @@ Synapses<T> read_sources(Reader& r, const std::vector<Population<T>>& pops) {
   Synapses<T> w{};
   w.first_delay = r.number();
   w.delays = r.number();
+  w.kept = r.number();
   w.by_synapse = r.number() != 0;
-  if (w.first_delay < 0 || w.delays < 1) r.fail("delays are 0 or more steps");
+  if (w.first_delay < 0 || w.delays < 1 || w.kept < w.first_delay + w.delays - 1)
+    r.fail("delays are 0 or more steps, and not more than are kept");
   int64_t row = 0;
   const int64_t bundles = r.number();
   for (int64_t k = 0; k < bundles && r.ok(); ++k) {
@@ -168,8 +170,7 @@ ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
     for (int k = 0; k < p.model->num_state; ++k) p.state[k] = r.in_place<T>(p.size);
   for (auto& p : pops)
     for (auto& port : p.ports) port.g = r.in_place<T>(p.size);
-  const int64_t longest = synapses.first_delay + synapses.delays - 1;
-  for (auto& p : pops) p.history = r.in_place<uint32_t>(longest * p.words());
+  for (auto& p : pops) p.history = r.in_place<uint32_t>(synapses.kept * p.words());
   for (auto& p : pops)
     for (auto& q : p.poissons) q.rng = r.in_place<uint32_t>((p.size + 63) / 64 * 64);
   for (auto& p : pops) {

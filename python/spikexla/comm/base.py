@@ -66,11 +66,15 @@ class EventComm(Module):
         except ValueError as error:
             raise ValueError(f"{type(self).__name__}: weight: {error}") from None
         unit = unit_name(weight)
-        number = jnp.asarray(plain(weight), environ.dftype())
-        if not has_tracer(number) and bool(jnp.isnan(number).any()):
+        number = plain(weight)
+        # In numpy where it can be: JAX would compile each of these lines for each shape.
+        xp: Any = jnp if has_tracer(number) else np
+        number = xp.asarray(number, environ.dftype())
+        if xp is np and np.isnan(number).any():
             raise ValueError(f"{type(self).__name__}: a weight is NaN; weights must be numbers")
         if number.size != 1:
-            number = jnp.broadcast_to(number, shape)  # for example one weight a source
+            number = xp.broadcast_to(number, shape)  # for example one weight a source
+        number = jnp.asarray(number)
         return number if unit is None else attach(number, unit)
 
     @property

@@ -2,6 +2,7 @@
 
 from .coba import COBANet as COBANet
 from .cuba import CUBANet as CUBANet
+from .microcircuit import Microcircuit as Microcircuit
 from .result import Result as Result
 from .result import Spikes as Spikes
 from .simulate import simulate as simulate

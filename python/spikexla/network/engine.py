@@ -83,7 +83,8 @@ class Engine:
         if last is not None and last.what == what and _same(last.arrays, arrays):
             return last.wiring
         wired = [Projection(*place, *its) for place, its in zip(places, arrays, strict=True)]
-        wiring = pack(sizes, ports, wired, dtype)
+        kept = max((sent.steps for sent in self.structure.sent), default=0)
+        wiring = pack(sizes, ports, wired, dtype, kept)
         _WIRED[self.populations[0]] = _Wired(what, arrays, wiring)
         return wiring
 
@@ -193,7 +194,7 @@ def _run(structure: _Structure, steps: int, record: bool, values: Any, constants
             drives,
             ports,
             poissons,
-            under_way.merged(sent, histories, sizes, wiring.longest),
+            under_way.merged(sent, histories, sizes, wiring.kept),
             strict=True,
         )
     ]

@@ -36,9 +36,9 @@ def agree(sources: Sequence[Any], histories: Sequence[Any]) -> bool:
 
 
 def merged(
-    sent: Sequence[Sent], histories: Sequence[jax.Array], sizes: Sequence[int], longest: int
+    sent: Sequence[Sent], histories: Sequence[jax.Array], sizes: Sequence[int], kept: int
 ) -> list[jax.Array]:
-    """For each population, uint32 (longest, ceil(size / 32)): what its neurons sent."""
+    """For each population, uint32 (kept, ceil(size / 32)): what its neurons sent."""
     made = []
     for population, n in enumerate(sizes):
         furthest: dict[tuple[int, int], tuple[int, jax.Array]] = {}
@@ -46,10 +46,10 @@ def merged(
             if s.population == population and s.steps > furthest.get(s[1:3], (0, None))[0]:
                 furthest[s[1:3]] = s.steps, history
         whole = furthest.get((0, n))
-        if len(furthest) == 1 and whole is not None and whole[0] == longest:
+        if len(furthest) == 1 and whole is not None and whole[0] == kept:
             made.append(whole[1])
             continue
-        spikes = jnp.zeros((longest, n), bool)
+        spikes = jnp.zeros((kept, n), bool)
         for (low, high), (steps, history) in furthest.items():
             there = spikes[:steps, low:high] | spikes_of(history, high - low)
             spikes = spikes.at[:steps, low:high].set(there)

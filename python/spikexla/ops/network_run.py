@@ -50,7 +50,7 @@ class Population(NamedTuple):
     hard: bool
     ports: tuple[Port, ...]
     poissons: tuple[Poisson, ...] = ()
-    history: Any = None  # uint32 (longest delay, words): row j, what fired j + 2 steps ago
+    history: Any = None  # uint32 (steps kept, words): row j, what fired j + 2 steps ago
 
 
 class After(NamedTuple):
@@ -58,7 +58,7 @@ class After(NamedTuple):
 
     states: list[Any]  # kernel.State
     gs: list[list[jax.Array]]  # of each port
-    histories: list[jax.Array]  # uint32 (longest delay, ceil(size / 32))
+    histories: list[jax.Array]  # uint32 (steps kept, ceil(size / 32))
     generators: list[list[jax.Array]]  # of each Poisson input
     rasters: list[jax.Array]  # uint32 (steps, ceil(size / 32)); (0, words) without `record`
 
@@ -174,13 +174,13 @@ def _check_projections(
 
 
 def _history(k: int, p: Population, wiring: Wiring) -> jax.Array:
-    shape = wiring.longest, -(-p.size // 32)
+    shape = wiring.kept, -(-p.size // 32)
     if p.history is None:
         return jnp.zeros(shape, jnp.uint32)
     if jnp.shape(p.history) != shape or jnp.asarray(p.history).dtype != np.uint32:
         raise ValueError(
             f"network_run: population {k} has a history of shape {jnp.shape(p.history)}; with "
-            f"delays of up to {wiring.longest} steps it is uint32 {shape}, bits of neurons."
+            f"{wiring.kept} steps kept it is uint32 {shape}, bits of neurons."
         )
     return jnp.asarray(p.history)
 
@@ -200,7 +200,8 @@ def _flatten(populations, wiring, steps, record, dtype):
         plan += [models.index(p.kernel.name), p.size, int(p.hard), len(p.ports), len(p.poissons)]
     poissons = [q for p in populations for q in p.poissons]
     plan += [int(port.conductance) for port in ports] + [q.port for q in poissons]
-    plan += [wiring.first_delay, wiring.delays, int(wiring.by_synapse), len(wiring.bundles)]
+    plan += [wiring.first_delay, wiring.delays, wiring.kept]
+    plan += [int(wiring.by_synapse), len(wiring.bundles)]
     for b in wiring.bundles:
         plan += [b.pre, b.low, b.high]
     own = [x for p in populations for x in p.state] + [port.g for port in ports]

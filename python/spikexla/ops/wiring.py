@@ -44,34 +44,32 @@ class Bundle(NamedTuple):
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["starts", "runs", "targets", "weights"],
-    meta_fields=["sizes", "ports", "slices", "first_delay", "delays", "by_synapse", "bundles"],
+    meta_fields=[
+        *("sizes", "ports", "slices", "first_delay", "delays", "kept", "by_synapse", "bundles")
+    ],
 )
 class Wiring:
     """The synapses of a network, packed; csrc/cpu/wiring.h says how.
 
     starts: uint32 (rows + 1, 2), the two words of where a row begins; runs: uint32 (rows, slices *
     delays + 1); targets: uint16 or uint32 (synapses,), places among the inputs of the target's
-    slice; weights: (synapses,), or (rows,) where every row has one weight.
+    slice; weights: (synapses,), or (rows,) where every row has one weight. `kept` steps of spikes
+    are remembered.
     """
 
     def __init__(
         self, starts: Any, runs: Any, targets: Any, weights: Any, *, sizes: tuple[int, ...],
-        ports: tuple[int, ...], slices: int, first_delay: int, delays: int, by_synapse: bool,
-        bundles: tuple[Bundle, ...],
+        ports: tuple[int, ...], slices: int, first_delay: int, delays: int, kept: int,
+        by_synapse: bool, bundles: tuple[Bundle, ...],
     ) -> None:  # fmt: skip
         self.starts, self.runs, self.targets, self.weights = starts, runs, targets, weights
         self.sizes, self.ports, self.slices = sizes, ports, slices
-        self.first_delay, self.delays = first_delay, delays
+        self.first_delay, self.delays, self.kept = first_delay, delays, kept
         self.by_synapse, self.bundles = by_synapse, bundles
 
     def with_arrays(self, starts: Any, runs: Any, targets: Any, weights: Any) -> Wiring:
         """The same network with these arrays."""
         return jax.tree.unflatten(jax.tree.structure(self), [starts, runs, targets, weights])
-
-    @property
-    def longest(self) -> int:
-        """The longest delay, in steps."""
-        return self.first_delay + self.delays - 1
 
     def inputs(self) -> list[np.ndarray]:
         """For each slice, the places of its inputs among those of all populations, port by port."""
@@ -92,12 +90,17 @@ def _span(n: int, s: int, slices: int) -> tuple[int, int]:
 
 
 def pack(
-    sizes: Sequence[int], ports: Sequence[int], projections: Sequence[Projection], dtype: Any
+    sizes: Sequence[int],
+    ports: Sequence[int],
+    projections: Sequence[Projection],
+    dtype: Any,
+    kept: int = 0,
 ) -> Wiring:
     """The wiring of populations of `sizes` neurons with `ports` inputs each.
 
     Cut for the threads that may work now; results do not depend on that. Projections with the same
-    sources are packed together if that keeps the order in which every port is fed.
+    sources are packed together if that keeps the order in which every port is fed. Histories hold
+    as many steps as the longest delay, or `kept` if that is more.
 
     Errors: TypeError for traced connectivity; ValueError for delays that are negative, longer than
     1023 steps or of a wrong shape; MemoryError, before it is taken, if there is too little memory.
@@ -155,7 +158,8 @@ def pack(
         jax.device_put(targets, may_alias=True),
         jnp.asarray(rowwise) if rowwise is not None else jax.device_put(packed, may_alias=True),
         sizes=tuple(sizes), ports=tuple(ports), slices=slices, first_delay=first,
-        delays=last - first + 1, by_synapse=rowwise is None, bundles=tuple(bundles),
+        delays=last - first + 1, kept=max(kept, last), by_synapse=rowwise is None,
+        bundles=tuple(bundles),
     )  # fmt: skip
 
 

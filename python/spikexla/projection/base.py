@@ -102,8 +102,8 @@ class Projection(Module):
         self.init_state(batch_size=batch_size)
 
     def delay_steps(self, dt: float) -> np.ndarray:
-        """The delays in steps of `dt` ms, int64: (), `(n_pre,)` or like `comm.conn.indices`."""
-        return np.zeros((), np.int64) if self._delay is None else self._delay.steps(dt)
+        """The delays in steps of `dt` ms, uint16: (), `(n_pre,)` or like `comm.conn.indices`."""
+        return np.zeros((), np.uint16) if self._delay is None else self._delay.steps(dt)
 
     @property
     def delayed(self) -> bool:

@@ -96,13 +96,13 @@ class Delay:
         return self.comm.conn.indices.shape if isinstance(self.comm, EventComm) else ()
 
     def steps(self, dt: float) -> np.ndarray:
-        """The nearest number of steps of `dt` ms: (), (n_pre,) or like `conn.indices`; int64."""
+        """The nearest number of steps of `dt` ms: (), (n_pre,) or like `conn.indices`; uint16."""
         if self._made is None or self._made[0] != dt:
             own = self.comm.delay if self._given is None else None
             ms = self._checked(0.0 if own is None else own) if self._given is None else self._given
-            steps = np.floor(ms / dt + 0.5).astype(np.int64)
+            steps = np.floor(ms / dt + 0.5)
             self._in_range(int(steps.max(initial=0)), float(ms.max(initial=0.0)), dt)
-            self._made = dt, steps, []
+            self._made = dt, steps.astype(np.uint16), []  # there may be billions
         return self._made[1]
 
     def longest(self, dt: float) -> int:
