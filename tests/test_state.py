@@ -11,7 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import spikexla as sx
-from spikexla import LongTermState, ParamState, PathKey, ShortTermState, State, StateDict
+from spikexla import (
+    LongTermState,
+    ParamState,
+    PathKey,
+    ShortTermState,
+    State,
+    StateDict,
+    TraceError,
+)
 from spikexla.transform import jit
 
 KINDS = [State, ParamState, ShortTermState, LongTermState]
@@ -47,6 +55,20 @@ def test_assigning_a_state_is_refused():
     with pytest.raises(ValueError, match=r"'V'.*assign its value"):
         state.value = State(2.0)
     assert State(State(2.0)).value == 2.0
+
+
+@pytest.mark.parametrize("write", ["new", "plain", "in jit"])
+@pytest.mark.parametrize("value", ["abc", object(), [1.0, "a"], [State(1.0)]], ids=str)
+def test_what_no_program_can_hold_is_refused(write, value):
+    state = State(jnp.zeros(2), name="V")
+    way = {
+        "new": lambda: State(value, name="V"),
+        "plain": lambda: setattr(state, "value", value),
+        "in jit": lambda: jit(lambda: setattr(state, "value", value))(),
+    }
+    with pytest.raises(TypeError, match=r"State 'V' \(created at .*was given .*attribute of the"):
+        way[write]()
+    np.testing.assert_array_equal(state.value, np.zeros(2))
 
 
 def test_kinds_are_disjoint_as_filters_but_parameters_are_long_lived():
@@ -113,6 +135,24 @@ def test_pickle_keeps_sharing_and_the_start():
     assert one is two
     one.reset(batch_size=4)
     np.testing.assert_array_equal(one.value, jnp.ones((4, 2)))
+
+
+@pytest.mark.parametrize("copier", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_second_name_stays_one_in_a_copy(copier):
+    state, other = ShortTermState(jnp.zeros(2)), ShortTermState(jnp.ones(2))
+    state.adopt(other)
+    one, two = copier((state, other))
+    two.value = jnp.full(2, 9.0)
+    np.testing.assert_array_equal(one.value, np.full(2, 9.0))
+    np.testing.assert_array_equal(state.value, np.ones(2))
+
+
+@pytest.mark.parametrize("copier", [copy.copy, pickle.dumps])
+def test_a_state_cannot_be_pickled_inside_a_trace(copier):
+    state = State(jnp.zeros(2), name="V")
+    with pytest.raises(TraceError, match=r"State 'V' \(created at .*outside"):
+        jit(lambda: copier(state))()
+    np.testing.assert_array_equal(state.value, np.zeros(2))
 
 
 def test_pickle_of_a_quantity():

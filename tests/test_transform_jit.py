@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import spikexla as sx
-from spikexla import ShortTermState, State
+from spikexla import ShortTermState, State, TraceError
 from spikexla.nn import Module
-from spikexla.transform import for_loop, grad, jit
+from spikexla.transform import for_loop, grad, jit, jit_error_if
 from transform_cases import Cell, count_traces
 
 
@@ -245,6 +245,30 @@ def test_what_only_jax_can_shard_is_refused():
     for name in ("in_shardings", "out_shardings"):
         with pytest.raises(TypeError, match=f"jit takes no {name}"):
             jit(lambda x: x, **{name: jax.devices()[0]})
+
+
+@pytest.mark.parametrize("calls", [0, 1], ids=["first call", "kept program"])
+def test_a_failed_call_that_used_up_a_state_says_so(calls):
+    state = ShortTermState({"a": jnp.zeros(2)}, name="V")
+
+    def f(x):
+        state.value = {"a": state.value["a"] + x}
+        jit_error_if(x > 5, "too large")
+        return x
+
+    f, read = jit(f, donate_states=True), jit(lambda: state.value["a"] + 1)
+    read()
+    for _ in range(calls):
+        f(1.0)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="too large"):
+        jax.block_until_ready((f(10.0), state.value))
+    for use in (lambda: state.value, read, lambda: f(1.0)):
+        with pytest.raises(TraceError, match=r"'V' \(created at .*no value.*donate_states"):
+            use()
+    with sx.check_state_value_tree():  # nothing is left that a new value could differ from
+        state.reset()
+    f(1.0)
+    np.testing.assert_array_equal(read(), [2.0, 2.0])
 
 
 def test_donation_reuses_memory():

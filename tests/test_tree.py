@@ -199,7 +199,8 @@ def test_the_structure_of_all_states_is_checked_for_those_who_ask():
             state.value = jnp.zeros(2)
         with sx.environ.context(t=1.0), sx.environ.context(t=2.0 * u.ms):
             assert sx.environ.get("t") == 2.0 * u.ms
-    state.value = jnp.zeros(2)
+    with pytest.warns(sx.units.UnitlessInputWarning, match="carries the unit mV"):
+        state.value = jnp.zeros(2)
 
 
 @pytest.mark.parametrize("wrong", ["shapes", ("tree", "size"), 3])

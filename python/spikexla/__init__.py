@@ -21,6 +21,7 @@ from .comm import EventFixedNumConn as EventFixedNumConn
 from .comm import EventFixedProb as EventFixedProb
 from .comm import EventFixedTotal as EventFixedTotal
 from .comm import Linear as Linear
+from .config import check_state_value_tree as check_state_value_tree
 from .config import config as config
 from .memory import keep_memory as keep_memory
 from .network import COBANet as COBANet
@@ -39,7 +40,6 @@ from .state import ParamState as ParamState
 from .state import ShortTermState as ShortTermState
 from .state import State as State
 from .state import TraceError as TraceError
-from .state import check_state_value_tree as check_state_value_tree
 from .statedict import PathKey as PathKey
 from .statedict import StateDict as StateDict
 from .synapse import COBA as COBA

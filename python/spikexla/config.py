@@ -53,6 +53,16 @@ class Config:
 _NAMES = tuple(field.name for field in dataclasses.fields(Config))
 config = Config()
 
+
+def check_state_value_tree(val: bool = True) -> contextlib.AbstractContextManager:
+    """In its `with` block the value of a State may not change its structure; see `config`.
+
+    >>> with check_state_value_tree():
+    ...     ParamState(1.0).value = 2.0
+    """
+    return config.context(check_trees=val)
+
+
 _said: set[str] = set()
 
 

@@ -11,7 +11,6 @@ the report is the business of `transform/trace.py`.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import sys
 import threading
@@ -23,7 +22,16 @@ from .check import Check, Rule
 from .config import config
 from .units import unit_lost, warn_unit_lost
 from .value import LEAF as LEAF
-from .value import from_host, lead_of, leaf_types, size, spelled_bytes, summary, take_apart, to_host
+from .value import (
+    NOTHING,
+    described,
+    from_host,
+    lead_of,
+    leaf_types,
+    refuse_objects,
+    take_apart,
+    to_host,
+)
 from .value import has_tracer as has_tracer
 
 _PACKAGE = __name__.rpartition(".")[0]
@@ -117,7 +125,7 @@ class State:
         if frame is not None:
             frame.note_new(self)
         elif type(self._raw) not in leaf_types:
-            self._refuse_tracers(value)
+            self._refuse_strangers(value)
 
     @property
     def value(self) -> Any:
@@ -143,7 +151,7 @@ class State:
         if frame is not None:
             frame.note_write(self, raw)
         elif type(raw) not in leaf_types:
-            self._refuse_tracers(value)
+            self._refuse_strangers(value)
         if self._rule is not None:
             self._obey(raw, tree)
         if tree is not self._tree and tree != self._tree:
@@ -159,7 +167,7 @@ class State:
             raise ValueError(f"{self.label}: {broken}. Write such a value, or create it unchecked.")
 
     def _new_tree(self, tree: Any, starts: bool) -> None:
-        if config.check_trees:
+        if config.check_trees and self._tree is not NOTHING:
             raise ValueError(
                 f"{self.label} holds {self._tree} and was given {tree}; its structure may not "
                 "change while config.check_trees is on."
@@ -178,7 +186,8 @@ class State:
             if reading:
                 raise TraceError(
                     f"{self.label} has no value: it was created inside a traced function that "
-                    "failed or is not `spikexla.transform.jit`. Create it before, or write it now."
+                    "failed or is not `spikexla.transform.jit`, or its memory was given "
+                    "(donate_states) to a call that failed. Create it before, or write it now."
                 )
             self._frame = frame = ACTIVE.frame
             if frame is not None:
@@ -191,7 +200,8 @@ class State:
                 pass
         return self
 
-    def _refuse_tracers(self, value: Any) -> None:
+    def _refuse_strangers(self, value: Any) -> None:
+        refuse_objects(value, self)
         if has_tracer(value):
             raise TraceError(
                 f"{self.label} was given a traced value outside of any transform of spikexla: "
@@ -225,11 +235,12 @@ class State:
     def __repr__(self) -> str:
         if self._frame is LOST:
             return f"{type(self).__name__}(no value)"
-        value = self.value
-        plain = self._tree is LEAF and not hasattr(value, "dtype")  # a number shows all there is
-        nbytes = "" if plain else f", {spelled_bytes(size(value)[1])}"
         tag = "" if self.tag is None else f", tag={self.tag!r}"
-        return f"{type(self).__name__}({summary(value)}{nbytes}{tag})"
+        return f"{type(self).__name__}({described(self.value)}{tag})"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        root = self.root()
+        return super().__reduce_ex__(protocol) if root is self else (State.root, (root,))
 
     def __getstate__(self) -> dict[str, Any]:
         if has_tracer(self.value):
@@ -248,6 +259,8 @@ class State:
         self._raw, self._tree = take_apart(from_host(saved["value"]))
 
     def __deepcopy__(self, memo: dict) -> State:
+        if self.root() is not self:
+            return copy.deepcopy(self.root(), memo)
         # Arrays are immutable, so a copy shares them; only the box and its attributes are new.
         twin = object.__new__(type(self))
         memo[id(self)] = twin
@@ -374,15 +387,6 @@ class LongTermState(State, metaclass=_Kind):
 def is_kind(state: State, kind: type, *, exact: bool = True) -> bool:
     """Whether `state` is of this kind; with `exact=False`, as `isinstance` sees it."""
     return kind in type(state).__mro__ if exact else isinstance(state, kind)
-
-
-def check_state_value_tree(val: bool = True) -> contextlib.AbstractContextManager:
-    """In its `with` block the value of a State may not change its structure; see `config`.
-
-    >>> with check_state_value_tree():
-    ...     ParamState(1.0).value = 2.0
-    """
-    return config.context(check_trees=val)
 
 
 def _creation_site() -> tuple[str, int] | None:

@@ -11,13 +11,27 @@ import numpy as np
 from jax.core import Tracer
 
 LEAF = jax.tree.structure(0)  # the tree of a value that is one array
+NOTHING = jax.tree.structure(None)  # this very object: the tree of a State that lost its value
 
 leaf_types: set[type] = {int, float, bool, complex}  # grows by the array types met
+
+# What counts as data; everything else is a setting, or an object that no program can hold.
+DATA = (jax.Array, np.ndarray, np.generic, bool, int, float, complex, jax.ShapeDtypeStruct)
 
 
 def has_tracer(value: Any) -> bool:
     """Whether any array in `value` is a tracer."""
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))
+
+
+def refuse_objects(value: Any, state: Any) -> None:
+    """TypeError if `value`, which was given to `state`, has a leaf that is no data."""
+    for leaf in jax.tree.leaves(value):
+        if type(leaf) not in leaf_types and not isinstance(leaf, DATA):
+            raise TypeError(
+                f"{state.label} was given {leaf!r}; a State holds arrays, numbers, quantities and "
+                "trees of them. Make anything else an attribute of the module."
+            )
 
 
 def take_apart(value: Any) -> tuple[Any, Any]:
@@ -59,6 +73,13 @@ def lead_of(batch_size: Any) -> tuple[int, ...]:
 
 
 # -- description ----------------------------------------------------------------------------------
+
+
+def described(value: Any) -> str:
+    """`float32[32,100] mV, 12.8 kB`; a plain number shows all there is."""
+    if isinstance(value, bool | int | float | complex):
+        return summary(value)
+    return f"{summary(value)}, {spelled_bytes(size(value)[1])}"
 
 
 def summary(value: Any) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 
 import jax
 
-from ..state import ACTIVE, EPOCH, LEAF, TRACE_LOCK, State, rely_on
+from ..state import ACTIVE, EPOCH, LEAF, LOST, TRACE_LOCK, State, rely_on
+from ..value import NOTHING
 from . import trace
 from .program import Miss, Program, kind_of, settings_now
 from .static import StaticArguments, chosen_arguments
@@ -86,6 +87,9 @@ class JittedFunction:
             if all(map(is_dynamic, jax.tree.leaves((data, named)))):
                 raise
             return self._dispatch(args, kwargs)
+        except BaseException:
+            self._note_failure(program)
+            raise
         for state, raw in zip(program.written, written):  # noqa: B905 (strict costs time)
             state._raw = raw
         if new:
@@ -139,7 +143,13 @@ class JittedFunction:
         top = ACTIVE.frame is None
         if self.donate_states and top:
             _own(program.written)
-        out, written, new = program.run(read(program.written), read(program.kept), *args, **kwargs)
+        written, kept = read(program.written), read(program.kept)
+        try:
+            out, written, new = program.run(written, kept, *args, **kwargs)
+        except BaseException:
+            if top:
+                self._note_failure(program)
+            raise
         commit(program.written, written, program.written_trees)
         fill(program.new, new, program.new_trees)
         if top:
@@ -148,6 +158,17 @@ class JittedFunction:
             for owner, name in program.relied:
                 rely_on(owner, name)
         return out if program.plain_out else join(program.out_tree, program.out_statics, out)
+
+    def _note_failure(self, program: Program) -> None:
+        """A call that failed has used up what it was given: those states have no value now."""
+        if not self.donate_states:
+            return
+        with TRACE_LOCK:  # while another thread traces, its tracers are in the states
+            for state in program.written:
+                arrays = [x for x in jax.tree.leaves(state._raw) if isinstance(x, jax.Array)]
+                if any(x.is_deleted() for x in arrays):
+                    state._raw, state._tree, state._frame = [], NOTHING, LOST
+                    EPOCH.bump()
 
     def _remember(self, program: Program) -> None:
         """Keeps the program at hand, unless the next call could mean another one like it."""

@@ -17,6 +17,7 @@ import numpy as np
 from jax.core import Tracer, eval_jaxpr
 
 from ..state import ACTIVE, EPOCH, LOST, TRACE_LOCK, State, TraceError
+from ..value import DATA, refuse_objects
 
 # The one private hook: `trace.new_arg` adds an input to a jaxpr while it is being traced, so the
 # states of a function are found in the same run that traces it.  Names last checked with jax 0.10.2
@@ -106,6 +107,7 @@ class Frame:
         self.new.append(state)
 
     def _refuse_foreign(self, state: State, raw: Any, what: str) -> None:
+        refuse_objects(raw, state)
         tracers = [x for x in jax.tree.leaves(raw) if isinstance(x, Tracer)]
         if not tracers:
             return
@@ -173,7 +175,7 @@ def commit(states: Iterable[State], raws: Iterable[Any], trees: Iterable[Any]) -
         if frame is not None:
             frame.note_write(state, raw)
         else:
-            state._refuse_tracers(raw)
+            state._refuse_strangers(raw)
         state._raw = raw
         if tree is not state._tree and tree != state._tree:
             EPOCH.bump()
@@ -184,13 +186,12 @@ def commit(states: Iterable[State], raws: Iterable[Any], trees: Iterable[Any]) -
 fill = commit
 
 
-_DATA = (jax.Array, np.ndarray, np.generic, bool, int, float, complex, jax.ShapeDtypeStruct)
 _data_types: set[type] = set()  # those met: a look-up is faster than isinstance
 
 
 def is_dynamic(leaf: Any) -> bool:
     """Whether an argument leaf is data; everything else is a setting, compared by identity."""
-    if not isinstance(leaf, _DATA):
+    if not isinstance(leaf, DATA):
         return False
     _data_types.add(type(leaf))
     return True
