@@ -19,7 +19,8 @@ using Vector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <class T>
 spikexla::Feed<T> feed(nb::handle given, int64_t rows) {
   const nb::tuple f = nb::cast<nb::tuple>(given);  // (begins, targets, fan, weights, delays, ...)
-  const auto begins = nb::cast<nb::ndarray<nb::ro, nb::ndim<1>, nb::c_contig, nb::device::cpu>>(f[0]);
+  const auto begins =
+      nb::cast<nb::ndarray<nb::ro, nb::ndim<1>, nb::c_contig, nb::device::cpu>>(f[0]);
   const auto targets = nb::cast<Vector<const int32_t>>(f[1]);
   const auto weights = nb::cast<Vector<const T>>(f[3]);
   const auto delays = nb::cast<Vector<const uint16_t>>(f[4]);
@@ -82,7 +83,8 @@ void add_wiring(nb::module_& m) {
   const auto add = [&](auto function) {
     m.def("pack_wiring", function, nb::arg("slices"), nb::arg("sizes"), nb::arg("ports"),
           nb::arg("bundles"), nb::arg("first_delay"), nb::arg("delays"), nb::arg("starts"),
-          nb::arg("runs").noconvert(), nb::arg("targets").noconvert(), nb::arg("weights").noconvert());
+          nb::arg("runs").noconvert(), nb::arg("targets").noconvert(),
+          nb::arg("weights").noconvert());
   };
   add(&pack<float, uint16_t>);
   add(&pack<float, uint32_t>);

@@ -333,7 +333,11 @@ class Network {
     uint32_t bits[kBlock / 32];
     abi::SynapseBlock<T> b = synapse_block(s, p, first, lanes);
     for (const Poisson<T>& q : pop.poissons)
-      synapses().poisson({lanes, b.g[q.port], q.rng + first, q.thresholds, q.num_thresholds,
+      synapses().poisson({lanes,
+                          b.g[q.port],
+                          q.rng + first,
+                          q.thresholds,
+                          q.num_thresholds,
                           {q.weight.at + first * q.weight.lane, q.weight.lane, 0}});
     b.decays = t + 1 < steps_;  // the last step leaves g as a step-by-step run would
     b.I = I;

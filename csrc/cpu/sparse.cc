@@ -16,8 +16,11 @@ constexpr EventLoops<T> event_loops() {
 
 }  // namespace
 
-const SparseLoops kSparseLoops = {event_loops<float, uint32_t>(), event_loops<double, uint64_t>(),
-                                  &scan_events<uint8_t, uint8_t>, &draw_rows, &draw_gaps,
+const SparseLoops kSparseLoops = {event_loops<float, uint32_t>(),
+                                  event_loops<double, uint64_t>(),
+                                  &scan_events<uint8_t, uint8_t>,
+                                  &draw_rows,
+                                  &draw_gaps,
                                   &draw_values};
 
 }  // namespace cpu

@@ -44,7 +44,9 @@ class Packer {
     int64_t slice = 0;
     for (int64_t j = from; j < to; ++j) {
       const int64_t target = feed.rows.targets[j];
-      const uint16_t steps = feed.delays.at[feed.delays.by_synapse ? j : feed.delays.by_row ? row : 0];
+      const uint16_t steps = feed.delays.at[feed.delays.by_synapse ? j
+                                            : feed.delays.by_row   ? row
+                                                                   : 0];
       const int64_t delay = steps - runs_.first_delay;
       if (target < 0 || target >= size || delay < 0 || delay >= runs_.delays) return false;
       if (target < slices_.edge(feed.post, slice)) slice = 0;
@@ -77,7 +79,7 @@ class Packer {
   const Runs& runs_;
   Index* targets_;
   T* weights_;
-  std::vector<uint32_t> keys_, next_;    // of the row at hand: run of each synapse, place in each run
+  std::vector<uint32_t> keys_, next_;  // of the row at hand: run of each synapse, place in each run
 };
 
 }  // namespace
@@ -101,9 +103,13 @@ bool pack_wiring(const Slices& slices, const std::vector<Bundle<T>>& bundles, co
   return sound;
 }
 
-template bool pack_wiring(const Slices&, const std::vector<Bundle<float>>&, const Runs&, uint16_t*, float*);
-template bool pack_wiring(const Slices&, const std::vector<Bundle<float>>&, const Runs&, uint32_t*, float*);
-template bool pack_wiring(const Slices&, const std::vector<Bundle<double>>&, const Runs&, uint16_t*, double*);
-template bool pack_wiring(const Slices&, const std::vector<Bundle<double>>&, const Runs&, uint32_t*, double*);
+template bool pack_wiring(const Slices&, const std::vector<Bundle<float>>&, const Runs&, uint16_t*,
+                          float*);
+template bool pack_wiring(const Slices&, const std::vector<Bundle<float>>&, const Runs&, uint32_t*,
+                          float*);
+template bool pack_wiring(const Slices&, const std::vector<Bundle<double>>&, const Runs&, uint16_t*,
+                          double*);
+template bool pack_wiring(const Slices&, const std::vector<Bundle<double>>&, const Runs&, uint32_t*,
+                          double*);
 
 }  // namespace spikexla

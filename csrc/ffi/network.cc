@@ -2,8 +2,8 @@
 //
 // plan   slices; populations, {model, size, hard, ports, Poisson inputs} each; {conductance} each
 //        port; {port} each Poisson input;
-//        first delay, delays, steps of spikes kept, whether weights are one a synapse (else one a row),
-//        bundles, {pre, low, high} each
+//        first delay, delays, steps of spikes kept, whether weights are one a synapse (else one a
+//        row), bundles, {pre, low, high} each
 // args   states..., g..., histories..., generators...         (in place: also the first results)
 //        {params..., drive} each population, {decay, value} each port,
 //        {thresholds, weight} each Poisson input,
@@ -97,8 +97,8 @@ template <class T>
 Synapses<T> read_synapses(Reader& r, const Slices& slices, Synapses<T> w) {
   if (!r.ok() || !r.has_args(4)) return w;
   const ffi::AnyBuffer starts = r.arg(), runs = r.arg(), targets = r.arg(), weights = r.arg();
-  const int64_t rows = w.sources.empty() ? 0 : w.sources.back().row + w.sources.back().high -
-                                                   w.sources.back().low;
+  const int64_t rows =
+      w.sources.empty() ? 0 : w.sources.back().row + w.sources.back().high - w.sources.back().low;
   const int64_t width = slices.count() * w.delays + 1, total = targets.element_count();
   w.starts = reinterpret_cast<const int64_t*>(starts.untyped_data());
   w.runs = reinterpret_cast<const uint32_t*>(runs.untyped_data());
@@ -110,8 +110,7 @@ Synapses<T> read_synapses(Reader& r, const Slices& slices, Synapses<T> w) {
   if (int64_t(starts.element_count()) != 2 * (rows + 1) || starts.element_type() != ffi::U32 ||
       runs.element_type() != ffi::U32 || int64_t(runs.element_count()) != rows * width ||
       (targets.element_type() != ffi::U16 && targets.element_type() != ffi::U32) ||
-      int64_t(weights.element_count()) != (w.by_synapse ? total : rows) ||
-      w.starts[rows] != total)
+      int64_t(weights.element_count()) != (w.by_synapse ? total : rows) || w.starts[rows] != total)
     r.fail("the packed synapses do not fit the populations");
   return w;
 }
@@ -192,8 +191,8 @@ ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
   if (!r.ok()) return invalid("network_run: " + r.complaint());
   if (steps == 0) return ffi::Error::Success();
   const int64_t helpers = std::min<int64_t>(pool.num_threads(), abi::thread_limit() - 1);
-  const auto network = std::make_shared<Network<T>>(std::move(pops), std::move(synapses),
-                                                    std::move(slices), steps);
+  const auto network =
+      std::make_shared<Network<T>>(std::move(pops), std::move(synapses), std::move(slices), steps);
   Network<T>::run(network, pool, helpers);
   return ffi::Error::Success();
 }

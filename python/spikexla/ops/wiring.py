@@ -106,12 +106,7 @@ def pack(
     1023 steps or of a wrong shape; MemoryError, before it is taken, if there is too little memory.
     """
     native = library.native()
-    arrays = [x for q in projections for x in (q.conn, q.weights, q.delays)]
-    if any(isinstance(x, Tracer) for x in jax.tree.leaves(arrays)):
-        raise TypeError(
-            "network_run: the synapses are traced. They are packed before jax.jit: call "
-            "ops.wiring.pack outside and pass its result."
-        )
+    _refuse_traced(projections)
     slices = int(max(1, min(native.thread_limit(), sum(sizes) // WORTH)))
     delays = [_delays(k, q) for k, q in enumerate(projections)]
     some = [d for d in delays if d.size] or [np.zeros(1, np.uint16)]
@@ -161,6 +156,15 @@ def pack(
         delays=last - first + 1, kept=max(kept, last), by_synapse=rowwise is None,
         bundles=tuple(bundles),
     )  # fmt: skip
+
+
+def _refuse_traced(projections: Sequence[Projection]) -> None:
+    arrays = [x for q in projections for x in (q.conn, q.weights, q.delays)]
+    if any(isinstance(x, Tracer) for x in jax.tree.leaves(arrays)):
+        raise TypeError(
+            "network_run: the synapses are traced. They are packed before jax.jit: call "
+            "ops.wiring.pack outside and pass its result."
+        )
 
 
 def _most_inputs(sizes: Sequence[int], ports: Sequence[int], slices: int) -> int:
