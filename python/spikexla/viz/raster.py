@@ -11,7 +11,11 @@ import numpy as np
 MOST_NEURONS = 1000
 MOST_DOTS = 200_000
 
-_COLOURS = ("#1f5fa8", "#c8442d", "#2f8f5b", "#8a5aa8", "#b5851b", "#4f4f4f")
+_COLOURS = (
+    *("#1f5fa8", "#c8442d", "#2f8f5b", "#8a5aa8", "#b5851b"),
+    *("#4f4f4f", "#3aa6b9", "#d0679d"),
+)
+_BESIDE = 4  # names in one row of the legend; more populations are also smoothed more
 
 
 def save_raster(
@@ -27,7 +31,8 @@ def save_raster(
 
     Times and ids have shape `(spikes,)`; ids count from 0 in each population. At most
     `most_neurons` are drawn, evenly spaced and shared among the populations by their size; rates
-    are those of all neurons, in bins of `bin_ms` (by default 1 ms, or a 400th of the duration).
+    are those of all neurons, in bins of `bin_ms` (by default 1 ms, or a 400th of the duration, a
+    100th for more than 4 populations).
 
     >>> save_raster("raster.png", {"E": ([1.0], [0], 10)}, duration_ms=5.0)   # doctest: +SKIP
     """
@@ -89,7 +94,7 @@ def _draw_raster(axis: Any, populations: Mapping, most: int, scale: float) -> in
 def _draw_rates(
     axis: Any, populations: Mapping, duration_ms: float, bin_ms: float | None, scale: float
 ) -> None:
-    width = bin_ms or max(1.0, duration_ms / 400)
+    width = bin_ms or max(1.0, duration_ms / (400 if len(populations) <= _BESIDE else 100))
     bins = max(1, round(duration_ms / width))
     edges = np.linspace(0, duration_ms * (1 + 1e-9), bins + 1)
     colours, drawn = _colours(populations), []
@@ -102,7 +107,7 @@ def _draw_rates(
         axis.stairs(rates, edges * scale, baseline=None, color=colours[name], label=label)
     _fit_rates(axis, np.concatenate(drawn) if drawn else np.zeros(1))
     place = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.97), "borderaxespad": 0.0}
-    axis.legend(**place, fontsize=8, frameon=False, ncols=len(populations))
+    axis.legend(**place, fontsize=8, frameon=False, ncols=min(_BESIDE, len(populations)))
 
 
 def _fit_rates(axis: Any, rates: np.ndarray) -> None:
