@@ -21,6 +21,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", f"ignore::UserWarning:{module}")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Parallel workers must find the same tests, so no name may hold an address."""
+    changing = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if changing:
+        raise pytest.UsageError(f"give the cases of {changing[0]} ids that do not change")
+
+
 @pytest.fixture(autouse=True)
 def settings_as_they_were():
     """A fixed seed and an empty environment for each test; what it changes is undone."""

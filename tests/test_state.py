@@ -58,7 +58,11 @@ def test_assigning_a_state_is_refused():
 
 
 @pytest.mark.parametrize("write", ["new", "plain", "in jit"])
-@pytest.mark.parametrize("value", ["abc", object(), [1.0, "a"], [State(1.0)]], ids=str)
+@pytest.mark.parametrize(
+    "value",
+    ["abc", object(), [1.0, "a"], [State(1.0)]],
+    ids=["text", "object", "text in a list", "State in a list"],
+)
 def test_what_no_program_can_hold_is_refused(write, value):
     state = State(jnp.zeros(2), name="V")
     way = {
