@@ -20,6 +20,14 @@ MS = 30.0
 R = sx.record
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Python's own handler of Ctrl-C: a shell's background job is started without it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def net():
     return sx.COBANet(200, seed=3)
 
