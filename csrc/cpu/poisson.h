@@ -17,6 +17,10 @@ using abi::PoissonBlock;
 // 16 lanes side by side; the compiler splits them over the registers that a level has.
 typedef uint32_t Words16 __attribute__((vector_size(64)));
 typedef int32_t Masks16 __attribute__((vector_size(64)));
+template <class T>
+struct Lanes16 {
+  typedef T Type __attribute__((vector_size(16 * sizeof(T))));
+};
 
 SPIKEXLA_HD Words16 rotated(Words16 x, int k) { return (x << k) | (x >> (32 - k)); }
 
@@ -34,7 +38,7 @@ SPIKEXLA_HD Words16 next_words(Words16 (&s)[4]) {
 
 // Thresholds ascend, so once no lane reaches one, none reaches those behind it.
 SPIKEXLA_HD Words16 count_reached(Words16 word, const uint32_t* thresholds, int64_t n) {
-  constexpr int64_t kTogether = 4;
+  constexpr int64_t kTogether = 8;  // more than most counts: looking at all lanes is dear
   Words16 count = {};
   for (int64_t j = 0; j < n; j += kTogether) {
     Masks16 reached = {};
@@ -51,25 +55,26 @@ SPIKEXLA_HD Words16 count_reached(Words16 word, const uint32_t* thresholds, int6
 
 template <class T>
 void poisson(const PoissonBlock<T>& a) {
-  T* g = a.g;
+  using Values = typename Lanes16<T>::Type;
   for (int64_t first = 0; first < a.lanes; first += 64) {
     uint32_t* rng = a.rng + first;  // (4, 16) words a group: as many as it has neurons
     Words16 s[4];
-    for (int k = 0; k < 4; ++k)
-      for (int l = 0; l < 16; ++l) s[k][l] = rng[k * 16 + l];
-    for (int round = 0; round < 4; ++round) {
+    __builtin_memcpy(s, rng, sizeof s);
+    for (int64_t at = first; at < first + 64; at += 16) {
       const Words16 count = count_reached(next_words(s), a.thresholds, a.num_thresholds);
-      const int64_t at = first + round * 16, n = a.lanes - at < 16 ? a.lanes - at : 16;
-      if (n == 16 && a.weight.lane == 0) {
-        const T w = *a.weight.at;
-        for (int l = 0; l < 16; ++l) g[at + l] += w * T(int32_t(count[l]));
+      const Values events = __builtin_convertvector(Masks16(count), Values);
+      T* const g = a.g + at;
+      if (at + 16 <= a.lanes && a.weight.lane == 0) {
+        Values values;
+        __builtin_memcpy(&values, g, sizeof values);
+        values += *a.weight.at * events;
+        __builtin_memcpy(g, &values, sizeof values);
       } else {
-        for (int64_t l = 0; l < n; ++l)
-          g[at + l] += a.weight.at[(at + l) * a.weight.lane] * T(int32_t(count[l]));
+        for (int64_t l = 0; l < 16 && at + l < a.lanes; ++l)
+          g[l] += a.weight.at[(at + l) * a.weight.lane] * events[l];
       }
     }
-    for (int k = 0; k < 4; ++k)
-      for (int l = 0; l < 16; ++l) rng[k * 16 + l] = s[k][l];
+    __builtin_memcpy(rng, s, sizeof s);
   }
 }
 
