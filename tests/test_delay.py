@@ -11,7 +11,8 @@ import pytest
 import spikexla as sx
 from spikexla.comm import EventComm
 from spikexla.connect import CSR
-from spikexla.projection.delay import MOST_DELAY, packed, unpacked
+from spikexla.ops.raster import pack_bits, spikes_of
+from spikexla.ops.wiring import MOST_DELAY
 
 STEPS, PRE, POST = 60, 70, 9
 SPIKES = np.random.default_rng(1).random((STEPS, PRE)) < 0.1
@@ -198,7 +199,7 @@ def test_history_holds_the_spikes_of_the_last_calls_as_bits(dt):
         bits = [(int(row[i // 32]) >> i % 32) & 1 for i in range(96)]
         np.testing.assert_array_equal(bits[:PRE], SPIKES[19 - j])
         assert not any(bits[PRE:])
-    np.testing.assert_array_equal(unpacked(packed(jnp.asarray(SPIKES)), PRE), SPIKES)
+    np.testing.assert_array_equal(spikes_of(pack_bits(jnp.asarray(SPIKES)), PRE), SPIKES)
 
 
 @pytest.mark.parametrize("delay", [1.3, SOURCES, SYNAPSES])

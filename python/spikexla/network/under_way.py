@@ -53,7 +53,7 @@ def merged(
         for (low, high), (steps, history) in furthest.items():
             there = spikes[:steps, low:high] | spikes_of(history, high - low)
             spikes = spikes.at[:steps, low:high].set(there)
-        made.append(_packed(spikes))
+        made.append(pack_bits(spikes))
     return made
 
 
@@ -65,12 +65,6 @@ def parted(
     for s in sent:
         rows, n = merged[s.population][: s.steps], sizes[s.population]
         if (s.low, s.high) != (0, n):
-            rows = _packed(spikes_of(rows, n)[:, s.low : s.high])
+            rows = pack_bits(spikes_of(rows, n)[:, s.low : s.high])
         parts.append(rows)
     return parts
-
-
-def _packed(spikes: jax.Array) -> jax.Array:
-    if not spikes.size:
-        return jnp.zeros((spikes.shape[0], -(-spikes.shape[1] // 32)), jnp.uint32)
-    return jax.vmap(pack_bits)(spikes)

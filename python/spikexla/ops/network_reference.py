@@ -44,7 +44,7 @@ def network_reference(populations: Any, wiring: Wiring, steps: int, record: bool
         rasters = [jnp.zeros((0, -(-p.size // 32)), jnp.uint32) for p in populations]
     flat = [*(x for s in states for x in s), *(g for gp in gs for g in gp)]
     sent = [h & synapses.sends(k, h.shape[1]) for k, h in enumerate(histories)]
-    flat += [jax.vmap(pack_bits)(h) for h in sent] + [x for its in generators for x in its]
+    flat += [pack_bits(h) for h in sent] + [x for its in generators for x in its]
     return [*flat, *(rasters or ())]
 
 

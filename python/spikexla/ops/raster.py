@@ -10,10 +10,11 @@ from . import library
 
 
 def pack_bits(spikes: jax.Array) -> jax.Array:
-    """bool (size,) -> uint32 (ceil(size / 32),): bit i of word w is spike 32 w + i."""
-    words = -(-spikes.shape[0] // 32)
-    bits = jnp.zeros(words * 32, jnp.uint32).at[: spikes.shape[0]].set(spikes.astype(jnp.uint32))
-    return (bits.reshape(words, 32) << jnp.arange(32, dtype=jnp.uint32)).sum(1, dtype=jnp.uint32)
+    """bool (..., size) -> uint32 (..., ceil(size / 32)): bit i of word w is spike 32 w + i."""
+    *lead, n = spikes.shape
+    bits = jnp.pad(spikes.astype(jnp.uint32), [(0, 0)] * len(lead) + [(0, -n % 32)])
+    shifted = bits.reshape(*lead, -(-n // 32), 32) << jnp.arange(32, dtype=jnp.uint32)
+    return shifted.sum(-1, dtype=jnp.uint32)
 
 
 def unpack_bits(raster: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -26,6 +27,6 @@ def unpack_bits(raster: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def spikes_of(words: jax.Array, n: int) -> jax.Array:
-    """The bits of uint32 (..., ceil(n / 32)) as bool (..., n)."""
+    """The inverse of `pack_bits`: uint32 (..., ceil(n / 32)) -> bool (..., n)."""
     bits = words[..., None] >> jnp.arange(32, dtype=jnp.uint32) & 1
     return bits.reshape(*words.shape[:-1], words.shape[-1] * 32)[..., :n] != 0

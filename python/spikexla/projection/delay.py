@@ -14,12 +14,11 @@ from ..comm.base import EventComm
 from ..connect.base import trusted_csr
 from ..dynamics import Deferred
 from ..module import Batch
+from ..ops.raster import pack_bits, spikes_of
+from ..ops.wiring import MOST_DELAY
 from ..state import has_tracer
 from ..units import mantissa
 from ..value import lead_of
-
-MOST_DELAY = 1023  # steps
-WORD = 32
 
 
 class Part(NamedTuple):
@@ -156,7 +155,7 @@ class Delay:
             return None
         if self.differentiable:
             return jnp.zeros((*lead, longest, self.n_pre), environ.dftype())
-        return jnp.zeros((*lead, longest, -(-self.n_pre // WORD)), jnp.uint32)
+        return jnp.zeros((*lead, longest, -(-self.n_pre // 32)), jnp.uint32)
 
     def send(self, spikes: Any, history: jax.Array) -> tuple[list[Any], jax.Array]:
         """(what arrives in this step, shortest delay first; the history with `spikes` in it)."""
@@ -174,7 +173,7 @@ class Delay:
                 arrivals.append(Deferred(self.comm, sent, part.steps))
             else:
                 arrivals.append(self.comm(sent))
-        newest = now if self.differentiable else packed(now)
+        newest = now if self.differentiable else pack_bits(now)
         return arrivals, jnp.concatenate([newest[..., None, :], history[..., :-1, :]], -2)
 
     def _now(self, spikes: Any, lead: tuple[int, ...], dtype: Any) -> jax.Array:
@@ -195,7 +194,7 @@ class Delay:
             ) from None
 
     def _row(self, row: jax.Array) -> jax.Array:
-        return row if self.differentiable else unpacked(row, self.n_pre)
+        return row if self.differentiable else spikes_of(row, self.n_pre)
 
 
 class _Some:
@@ -227,17 +226,3 @@ def _no_gradient(spikes: jax.Array) -> Any:
 
 
 _events.defvjp(_no_gradient, lambda residuals, cotangent: (None,))
-
-
-def packed(spikes: jax.Array) -> jax.Array:
-    """bool (..., n) -> uint32 (..., ceil(n / 32)): bit i of word w is spike 32 w + i."""
-    *lead, n = spikes.shape
-    bits = jnp.pad(spikes.astype(jnp.uint32), [(0, 0)] * len(lead) + [(0, -n % WORD)])
-    shifted = bits.reshape(*lead, -1, WORD) << jnp.arange(WORD, dtype=jnp.uint32)
-    return shifted.sum(-1, dtype=jnp.uint32)
-
-
-def unpacked(words: jax.Array, n: int) -> jax.Array:
-    """The inverse of `packed`."""
-    bits = (words[..., None] >> jnp.arange(WORD, dtype=jnp.uint32)) & jnp.uint32(1)
-    return bits.reshape(*words.shape[:-1], -1)[..., :n] != 0
