@@ -95,10 +95,15 @@ class Network {
 
  private:
   static constexpr int64_t kBlock = abi::kBitsLanes;
+  static constexpr size_t kAhead = 8;  // runs to fetch ahead: each is a few cache lines, far away
 
   struct alignas(64) Claim {
     std::atomic<int64_t> step{0};     // the next step of this slice that nobody has taken
     std::atomic<bool> joined{false};  // whether the slice's own thread has started
+  };
+  struct Run {
+    int64_t from, to;  // of the synapses
+    int32_t row;
   };
   struct Fired {
     std::unique_ptr<int32_t[]> ids;
@@ -107,6 +112,7 @@ class Network {
   // What the owner of a slice writes.
   struct Slice {
     std::vector<T> inputs;
+    std::vector<Run> runs;
     std::vector<std::vector<int32_t>> arriving;  // rows that spiked, of the last steps: a ring
   };
 
@@ -186,9 +192,13 @@ class Network {
   void advance(int64_t s, int64_t t) {
     if (t == 0) load(s);
     gather(s, t);
-    for (int64_t d = 0; d < synapses_.delays; ++d)
-      if (synapses_.narrow) deliver(s, t, d, synapses_.narrow);
-      else deliver(s, t, d, synapses_.wide);
+    if (synapses_.by_synapse) {
+      if (synapses_.narrow) deliver<true>(s, t, synapses_.narrow);
+      else deliver<true>(s, t, synapses_.wide);
+    } else {
+      if (synapses_.narrow) deliver<false>(s, t, synapses_.narrow);
+      else deliver<false>(s, t, synapses_.wide);
+    }
     for (size_t p = 0; p < populations_.size(); ++p) dense(p, s, t);
     if (t + 1 == steps_) store(s);
   }
@@ -205,8 +215,10 @@ class Network {
         std::copy(from, from + slices_.length(p, s), input(s, p, k));
       }
     for (size_t p = 0; p < populations_.size(); ++p)
-      if (const int64_t lanes = slices_.length(p, s))
-        synapses().decay(synapse_block(s, p, slices_.edge(p, s), lanes));
+      if (const int64_t lanes = slices_.length(p, s)) {
+        abi::SynapseBlock<T> b = synapse_block(s, p, slices_.edge(p, s), lanes);
+        synapses().decay(b);
+      }
     for (int64_t j = 0; j < synapses_.kept; ++j)
       for (const Sources& q : synapses_.sources) {
         const auto& p = populations_[q.pre];
@@ -255,46 +267,48 @@ class Network {
       }
   }
 
-  // Adds the d-th run of every row whose source spiked that many steps ago.
-  template <class Index>
-  void deliver(int64_t s, int64_t t, int64_t d, const Index* targets) {
-    constexpr int64_t kAhead = 6;  // rows to fetch ahead: a run is a few cache lines, far away
-    const std::vector<int32_t>& rows = arriving(owned_[s], t - synapses_.first_delay - d);
-    const int64_t width = slices_.count() * synapses_.delays + 1, n = int64_t(rows.size());
-    const uint32_t* runs = synapses_.runs + s * synapses_.delays + d;
-    const int64_t* starts = synapses_.starts;
+  // Adds the runs that arrive in this step: of each delay, of every row that spiked so long ago.
+  template <bool kBySynapse, class Index>
+  void deliver(int64_t s, int64_t t, const Index* targets) {
+    std::vector<Run>& runs = owned_[s].runs;
+    list_runs(s, t, &runs);
     const T* weights = synapses_.weights;
     T* g = owned_[s].inputs.data();
-    const bool last = d + 1 == synapses_.delays;
-    for (int64_t i = 0; i < n; ++i) {
-      const int64_t row = rows[i], start = starts[row];
-      const int64_t from = start + runs[row * width], to = start + runs[row * width + 1];
-      if (d == 0) {  // a new row: nobody has fetched anything of it
-        if (i + 2 * kAhead < n) {
-          __builtin_prefetch(starts + rows[i + 2 * kAhead]);
-          __builtin_prefetch(runs + rows[i + 2 * kAhead] * width);
-        }
-        if (i + kAhead < n) {
-          const uint32_t* run = runs + rows[i + kAhead] * width;
-          fetch(targets, weights, starts[rows[i + kAhead]] + run[0],
-                starts[rows[i + kAhead]] + run[1]);
-        }
-      }
-      if (!last) fetch(targets, weights, to, start + runs[row * width + 2]);  // the next step's
-      if (synapses_.by_synapse) {
-        for (int64_t j = from; j < to; ++j) g[targets[j]] += weights[j];
+    const size_t n = runs.size() - kAhead;
+    for (size_t i = 0; i < n; ++i) {
+      fetch<kBySynapse>(targets, weights, runs[i + kAhead]);
+      const Run& run = runs[i];
+      if (kBySynapse) {
+        for (int64_t j = run.from; j < run.to; ++j) g[targets[j]] += weights[j];
       } else {
-        const T w = weights[row];
-        for (int64_t j = from; j < to; ++j) g[targets[j]] += w;
+        const T w = weights[run.row];
+        for (int64_t j = run.from; j < run.to; ++j) g[targets[j]] += w;
       }
     }
   }
 
-  template <class Index>
-  void fetch(const Index* targets, const T* weights, int64_t from, int64_t to) const {
-    for (int64_t j = from; j < to; j += 64 / sizeof(Index)) __builtin_prefetch(targets + j);
-    if (synapses_.by_synapse)
-      for (int64_t j = from; j < to; j += 64 / sizeof(T)) __builtin_prefetch(weights + j);
+  // Where they are, and some runs of nothing behind them. This is a loop of its own because it
+  // waits for memory: its turns do not depend on each other, so the processor waits for many at a
+  // time.
+  void list_runs(int64_t s, int64_t t, std::vector<Run>* runs) {
+    const int64_t width = slices_.count() * synapses_.delays + 1;
+    runs->clear();
+    for (int64_t d = 0; d < synapses_.delays; ++d) {
+      const uint32_t* ends = synapses_.runs + s * synapses_.delays + d;
+      for (const int32_t row : arriving(owned_[s], t - synapses_.first_delay - d)) {
+        const int64_t start = synapses_.starts[row];
+        const uint32_t* at = ends + row * width;
+        runs->push_back({start + at[0], start + at[1], row});
+      }
+    }
+    runs->resize(runs->size() + kAhead);
+  }
+
+  template <bool kBySynapse, class Index>
+  static void fetch(const Index* targets, const T* weights, const Run& run) {
+    for (int64_t j = run.from; j < run.to; j += 64 / sizeof(Index)) __builtin_prefetch(targets + j);
+    if (kBySynapse)
+      for (int64_t j = run.from; j < run.to; j += 64 / sizeof(T)) __builtin_prefetch(weights + j);
   }
 
   T* input(int64_t s, int64_t population, int64_t port) {
@@ -343,12 +357,14 @@ class Network {
     b.I = I;
     b.G = G;
     synapses().drive(b);
-    const T none = T(0);
+    alignas(64) static constexpr T none[kBlock] = {};
     abi::NeuronBits<T> a = neuron_block(pop, first, lanes);
+    a.knows_G = b.knows_G;
+    a.largest_G = b.largest_G;
     int x = 0;
     a.inputs[x++] = {I, 1, 0};
     if (pop.model->num_inputs == 3) a.inputs[x++] = {G, 1, 0};
-    a.inputs[x++] = {&none, 0, 0};
+    a.inputs[x++] = {none, 1, 0};
     a.bits = pop.raster ? pop.raster + t * pop.words() + first / 32 : bits;
     loops(pop).bits(a);
     list(a.bits, first, lanes, f);
@@ -365,9 +381,11 @@ class Network {
   }
 
   static void list(const uint32_t* bits, int64_t first, int64_t lanes, Fired* f) {
+    int32_t* to = f->ids.get() + f->count;
     for (int64_t w = 0; w * 32 < lanes; ++w)
       for (uint32_t word = bits[w]; word != 0; word &= word - 1)
-        f->ids[f->count++] = int32_t(first + w * 32 + __builtin_ctz(word));
+        *to++ = int32_t(first + w * 32 + __builtin_ctz(word));
+    f->count = to - f->ids.get();
   }
 
   std::vector<Population<T>> populations_;
