@@ -36,21 +36,28 @@ SPIKEXLA_HD Words16 next_words(Words16 (&s)[4]) {
   return word;
 }
 
-// Thresholds ascend, so once no lane reaches one, none reaches those behind it.
-SPIKEXLA_HD Words16 count_reached(Words16 word, const uint32_t* thresholds, int64_t n) {
-  constexpr int64_t kTogether = 8;  // more than most counts: looking at all lanes is dear
-  Words16 count = {};
+// Whether a lane holds something else than 0.
+SPIKEXLA_HD bool any_of(Masks16 x) {
+  uint64_t pairs[8], any = 0;
+  __builtin_memcpy(pairs, &x, sizeof x);
+  for (int k = 0; k < 8; ++k) any |= pairs[k];
+  return any != 0;
+}
+
+// The counts of a group. Thresholds ascend, so once no lane reaches one, none reaches those behind
+// it; looking at all lanes is dear, so that is asked after as many as most counts need.
+SPIKEXLA_HD void count_reached(const Words16 (&words)[4], const uint32_t* thresholds, int64_t n,
+                               Words16 (&counts)[4]) {
+  constexpr int64_t kTogether = 8;
   for (int64_t j = 0; j < n; j += kTogether) {
-    Masks16 reached = {};
-    for (int64_t k = j; k < n && k < j + kTogether; ++k) {
-      reached = Masks16(word >= thresholds[k]);
-      count -= Words16(reached);
-    }
-    int32_t any = 0;
-    for (int l = 0; l < 16; ++l) any |= reached[l];
-    if (any == 0) break;
+    for (int64_t k = j; k < n && k < j + kTogether; ++k)
+      for (int r = 0; r < 4; ++r) counts[r] = words[r] >= thresholds[k] ? counts[r] + 1 : counts[r];
+    if (j + kTogether >= n) break;
+    const uint32_t last = thresholds[j + kTogether - 1];
+    if (!any_of(Masks16((words[0] >= last) | (words[1] >= last) | (words[2] >= last) |
+                        (words[3] >= last))))
+      break;
   }
-  return count;
 }
 
 template <class T>
@@ -60,9 +67,12 @@ void poisson(const PoissonBlock<T>& a) {
     uint32_t* rng = a.rng + first;  // (4, 16) words a group: as many as it has neurons
     Words16 s[4];
     __builtin_memcpy(s, rng, sizeof s);
-    for (int64_t at = first; at < first + 64; at += 16) {
-      const Words16 count = count_reached(next_words(s), a.thresholds, a.num_thresholds);
-      const Values events = __builtin_convertvector(Masks16(count), Values);
+    Words16 words[4], counts[4] = {};
+    for (Words16& word : words) word = next_words(s);
+    count_reached(words, a.thresholds, a.num_thresholds, counts);
+    for (int r = 0; r < 4; ++r) {
+      const int64_t at = first + 16 * r;
+      const Values events = __builtin_convertvector(Masks16(counts[r]), Values);
       T* const g = a.g + at;
       if (at + 16 <= a.lanes && a.weight.lane == 0) {
         Values values;
