@@ -33,7 +33,7 @@ struct ExpConstants<float> {
   static constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   static constexpr float kHi = 0.693359375f, kLo = -2.12194440e-4f;
   static constexpr float kMin = -87.0f, kMax = 88.0f;
-  static constexpr int kMantissa = 23, kTerms = 7, kShortTerms = 9;
+  static constexpr int kMantissa = 23, kTerms = 7, kShortTerms = 8;
   static constexpr Int kOne = 127;
 };
 
@@ -43,19 +43,18 @@ struct ExpConstants<double> {
   static constexpr double kMagic = 6755399441055744.0;  // 1.5 * 2^52
   static constexpr double kHi = 6.93145751953125e-1, kLo = 1.42860682030941723212e-6;
   static constexpr double kMin = -708.0, kMax = 709.0;
-  static constexpr int kMantissa = 52, kTerms = 13, kShortTerms = 17;
+  static constexpr int kMantissa = 52, kTerms = 13, kShortTerms = 15;
   static constexpr Int kOne = 1023;
 };
 
-// (e^f - 1) / f by its Taylor series,  as 1 + f/2 (1 + f/3 (...)): one constant a term, no table.
-template <int kTerms, class T>
+constexpr double factorial(int n) { return n > 1 ? n * factorial(n - 1) : 1; }
+
+// (e^f - 1) / f by its Taylor series,  1/1! + f (1/2! + f (1/3! + ...)), from term k on.
+template <int kTerms, int k = 1, class T>
 SPIKEXLA_HD T expm1_series(T f) {
-  T sum = T(1);
-#ifndef __CUDACC__
-#pragma GCC unroll 20
-#endif
-  for (int k = kTerms; k > 1; --k) sum = T(1) + f * (T(1) / T(k)) * sum;
-  return sum;
+  constexpr T c = T(1 / factorial(k));
+  if constexpr (k == kTerms) return c;
+  else return c + f * expm1_series<kTerms, k + 1>(f);
 }
 
 // x = n ln 2 + f with |f| <= ln 2 / 2;  `scale` = 2^n,  `rest` = e^f - 1.
@@ -92,7 +91,7 @@ SPIKEXLA_HD T expm1(T x) {
 // Whether decay_ratio is its series alone. dt times the total conductance over C is rarely more.
 template <class T>
 SPIKEXLA_HD bool is_short(T z) {
-  return (z < T(0) ? -z : z) < T(0.7);
+  return (z < T(0) ? -z : z) < T(0.5);
 }
 
 // (1 - e^-z) / z, which is 1 at z = 0. With kShort the caller knows that z is short: same bits,

@@ -125,18 +125,27 @@ SPIKEXLA_HD void advance_easy(bool easy, Rest... rest) {
 }
 
 template <class Model, class T>
-SPIKEXLA_HD void advance_any(bool uniform, bool hard, int64_t lanes,
-                             Arrays<const T, Sizes<Model, T>::S> from,
-                             Arrays<T, Sizes<Model, T>::S> to,
-                             Arrays<const T, Sizes<Model, T>::P> params,
-                             Arrays<const T, Sizes<Model, T>::X> inputs, T* spikes) {
-  const bool easy = all_easy<Model, T>(lanes, uniform, params, inputs);
+SPIKEXLA_HD void advance_known(bool easy, bool uniform, bool hard, int64_t lanes,
+                               Arrays<const T, Sizes<Model, T>::S> from,
+                               Arrays<T, Sizes<Model, T>::S> to,
+                               Arrays<const T, Sizes<Model, T>::P> params,
+                               Arrays<const T, Sizes<Model, T>::X> inputs, T* spikes) {
   if (uniform && hard)
     advance_easy<Model, T, true, true>(easy, lanes, from, to, params, inputs, spikes);
   else if (uniform)
     advance_easy<Model, T, true, false>(easy, lanes, from, to, params, inputs, spikes);
   else if (hard) advance_easy<Model, T, false, true>(easy, lanes, from, to, params, inputs, spikes);
   else advance_easy<Model, T, false, false>(easy, lanes, from, to, params, inputs, spikes);
+}
+
+template <class Model, class T>
+SPIKEXLA_HD void advance_any(bool uniform, bool hard, int64_t lanes,
+                             Arrays<const T, Sizes<Model, T>::S> from,
+                             Arrays<T, Sizes<Model, T>::S> to,
+                             Arrays<const T, Sizes<Model, T>::P> params,
+                             Arrays<const T, Sizes<Model, T>::X> inputs, T* spikes) {
+  const bool easy = all_easy<Model, T>(lanes, uniform, params, inputs);
+  advance_known<Model, T>(easy, uniform, hard, lanes, from, to, params, inputs, spikes);
 }
 
 // The block walks through time as a whole, so that memory is read and written front to back; its
@@ -373,8 +382,12 @@ void neuron_bits(const NeuronBits<T>& a) {
                                 load<typename Model::template Params<T>, T>(params.from(), i));
   } else {
     const Rows<T, X, kBitsLanes> inputs(a.inputs, room + P * kBitsLanes, a.lanes);
-    advance_any<Model, T>(uniform, a.hard, a.lanes, as_const(state), state, params.from(),
-                          inputs.from(), spikes);
+    const auto first = load<typename Model::template Params<T>, T>(params.from(), 0);
+    const bool easy = uniform && a.knows_G
+                          ? Model::is_easy_up_to(first, a.largest_G)
+                          : all_easy<Model, T>(a.lanes, uniform, params.from(), inputs.from());
+    advance_known<Model, T>(easy, uniform, a.hard, a.lanes, as_const(state), state, params.from(),
+                            inputs.from(), spikes);
   }
   pack_bits(spikes, a.lanes, a.bits);
 }

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "cpu/table.h"
-#include "portable.h"
+#include "math.h"
 
 SPIKEXLA_BEGIN
 
@@ -14,7 +14,7 @@ using abi::SynapseBlock;
 
 // A few ports with one decay and one value each, all of one kind: in one pass.
 template <class T, int kPorts, bool kConductance, bool kEach>
-void drive_alike(const SynapseBlock<T>& a) {
+void drive_alike(SynapseBlock<T>& a) {
   T *g[kPorts], decay[kPorts], value[kPorts];
   for (int k = 0; k < kPorts; ++k) {
     g[k] = a.g[k];
@@ -24,6 +24,8 @@ void drive_alike(const SynapseBlock<T>& a) {
   T *to_I = a.I, *to_G = a.G;
   const T* current = a.current.at;
   const T current0 = *current;
+  using Bits = typename ExpConstants<T>::Int;
+  Bits largest = 0;  // as bits, which ascend with the number: there is an instruction for that
 #pragma GCC ivdep
   for (int64_t i = 0; i < a.lanes; ++i) {
     T I = kEach ? current[i] : current0, G = T(0);
@@ -34,12 +36,18 @@ void drive_alike(const SynapseBlock<T>& a) {
       g[k][i] = now * decay[k];
     }
     to_I[i] = I;
-    if (kConductance) to_G[i] = G;
+    if (kConductance) {
+      to_G[i] = G;
+      const Bits size = bits<Bits>(G < T(0) ? -G : G);
+      largest = size > largest ? size : largest;
+    }
   }
+  a.knows_G = true;
+  a.largest_G = bits<T>(largest);
 }
 
 template <class T, bool kConductance>
-bool drive_fast(const SynapseBlock<T>& a) {
+bool drive_fast(SynapseBlock<T>& a) {
   const bool each = a.current.lane != 0;
   switch (a.ports) {
     case 1:
@@ -56,7 +64,8 @@ bool drive_fast(const SynapseBlock<T>& a) {
 }
 
 template <class T>
-void synapse_drive(const SynapseBlock<T>& a) {
+void synapse_drive(SynapseBlock<T>& a) {
+  a.knows_G = false;
   int conductances = 0;
   bool uniform = true;
   for (int k = 0; k < a.ports; ++k) {
@@ -78,7 +87,7 @@ void synapse_drive(const SynapseBlock<T>& a) {
 }
 
 template <class T>
-void synapse_decay(const SynapseBlock<T>& a) {
+void synapse_decay(SynapseBlock<T>& a) {
   for (int k = 0; k < a.ports; ++k)
     for (int64_t i = 0; i < a.lanes; ++i) a.g[k][i] *= a.decay[k].at[i * a.decay[k].lane];
 }

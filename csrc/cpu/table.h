@@ -67,6 +67,8 @@ struct NeuronBits {
   bool hard, still;
   T* state[kMaxFields];
   Stream<T> params[kMaxFields], inputs[kMaxFields];
+  bool knows_G;    // whether all conductances among the inputs are of at most the size ...
+  T largest_G;     // ... that this is
   uint32_t* bits;  // ceil(lanes / 32) words
 };
 
@@ -82,6 +84,8 @@ struct SynapseBlock {
   Stream<T> value[kMaxPorts];  // reversal potential of a conductance, or scale of a current
   Stream<T> current;
   T *I, *G;
+  bool knows_G;  // set by drive: whether largest_G is the largest |G|
+  T largest_G;
 };
 
 // A Poisson input to one port of a block, which starts at a group of 64 neurons; see poisson.h.
@@ -97,8 +101,8 @@ struct PoissonBlock {
 
 template <class T>
 struct SynapseLoops {
-  void (*drive)(const SynapseBlock<T>&);  // sets I and G, then decays every g
-  void (*decay)(const SynapseBlock<T>&);  // only that
+  void (*drive)(SynapseBlock<T>&);  // sets I and G, then decays every g
+  void (*decay)(SynapseBlock<T>&);  // only that
   void (*poisson)(const PoissonBlock<T>&);
 };
 

@@ -78,6 +78,14 @@ struct LifFamily {
     else return true;
   }
 
+  // Whether it may for every conductance of at most this size.
+  template <class T>
+  SPIKEXLA_HD static bool is_easy_up_to(const Params<T>& p, T largest_G) {
+    if constexpr (kConductance)
+      return is_easy(p, {T(0), largest_G, T(0)}) && is_easy(p, {T(0), -largest_G, T(0)});
+    else return true;
+  }
+
   // One neuron, one step. Returns the spike of the new state.
   template <bool kEasy = false, class T>
   SPIKEXLA_HD static T step(State<T>& s, const Params<T>& p, const Inputs<T>& in, bool hard) {
