@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "cpu/dispatch.h"
-#include "cpu/parallel.h"
+#include "cpu/meeting.h"
 #include "cpu/slices.h"
 #include "cpu/table.h"
 
@@ -95,7 +95,8 @@ class Network {
 
  private:
   static constexpr int64_t kBlock = abi::kBitsLanes;
-  static constexpr size_t kAhead = 8;  // runs to fetch ahead: each is a few cache lines, far away
+  static constexpr size_t kAhead = 8;   // runs to fetch ahead: each is a few cache lines, far away
+  static constexpr int kCourtesy = 64;  // pauses that an owner gets to take its slice: microseconds
 
   struct alignas(64) Claim {
     std::atomic<int64_t> step{0};     // the next step of this slice that nobody has taken
@@ -166,17 +167,16 @@ class Network {
     const FlushDenormals flush;
     const int64_t count = slices_.count();
     claims_[home].joined.store(true, std::memory_order_release);
-    for (int64_t t = done_.load(std::memory_order_acquire) / count; t < steps_; ++t) {
+    for (int64_t t = meeting_.finished() / count; t < steps_; ++t) {
       for (int64_t k = 0; k < count; ++k) {
         const int64_t slice = (home + k) % count;
         if (k > 0) leave_to_owner(slice, t);
         int64_t expected = t;
         if (!claims_[slice].step.compare_exchange_strong(expected, t + 1)) continue;
         advance(slice, t);
-        done_.fetch_add(1, std::memory_order_acq_rel);
+        meeting_.finish(count);
       }
-      Backoff backoff;
-      while (done_.load(std::memory_order_acquire) < (t + 1) * count) backoff.wait();
+      meeting_.wait_for((t + 1) * count);
     }
   }
 
@@ -184,9 +184,8 @@ class Network {
   // not started, or was put to sleep by a busy machine, does not hold up the others.
   void leave_to_owner(int64_t slice, int64_t t) {
     if (!claims_[slice].joined.load(std::memory_order_acquire)) return;
-    Backoff backoff;
-    for (int k = 0; k < 300 && claims_[slice].step.load(std::memory_order_relaxed) == t; ++k)
-      backoff.wait();
+    for (int k = 0; k < kCourtesy && claims_[slice].step.load(std::memory_order_relaxed) == t; ++k)
+      pause();
   }
 
   void advance(int64_t s, int64_t t) {
@@ -395,7 +394,7 @@ class Network {
   std::vector<Claim> claims_;
   std::vector<Fired> fired_;  // [step parity][population][slice]
   std::vector<Slice> owned_;
-  std::atomic<int64_t> done_{0};  // slices finished, over all steps
+  Meeting meeting_;  // counts slices finished, over all steps
 };
 
 }  // namespace spikexla

@@ -40,18 +40,21 @@ class FlushDenormals {
 #endif
 };
 
+inline void pause() {
+#if defined(__SSE2__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
 // Polite waiting: a few hundred nanoseconds of spinning, then the processor is offered to others,
 // so that a busy machine costs a time slice and not a standstill.
 class Backoff {
  public:
   void wait() {
-    if (++spins_ < 256) {
-#if defined(__SSE2__)
-      _mm_pause();
-#endif
-    } else {
-      std::this_thread::yield();
-    }
+    if (++spins_ < 256) pause();
+    else std::this_thread::yield();
   }
 
  private:
