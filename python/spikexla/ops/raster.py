@@ -19,11 +19,8 @@ def pack_bits(spikes: jax.Array) -> jax.Array:
 
 def unpack_bits(raster: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A raster (steps, words) as the step and the neuron of each spike, int32, in that order."""
-    raster = np.ascontiguousarray(raster)
-    total = int(np.bitwise_count(raster).sum())
-    steps, ids = np.empty(total, np.int32), np.empty(total, np.int32)
-    library.native().unpack_bits(raster, steps, ids)
-    return steps, ids
+    counts, ids = library.native().unpack_bits(np.ascontiguousarray(raster))
+    return np.repeat(np.arange(len(counts), dtype=np.int32), counts), ids
 
 
 def spikes_of(words: jax.Array, n: int) -> jax.Array:
