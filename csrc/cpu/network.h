@@ -1,11 +1,12 @@
 // Many steps of a whole network in one call.
 //
 // Every population is cut into slices of neighbouring neurons (slices.h), whose synaptic inputs lie
-// together in memory of their own for the time of the call. In each step one thread owns a slice:
-// it adds what arrives, delay by delay, advances the slice's neurons and lists their spikes. Nobody
-// else writes there, so there are no atomics; each target adds its events in ascending order of
-// delay, projection and source, so the sums do not depend on the number of slices or threads. There
-// is one meeting of the threads per step.
+// together in memory of their own for the time of the call, small enough for a cache. In each step
+// one thread takes a slice: it adds what arrives, delay by delay, advances the slice's neurons and
+// lists their spikes. Nobody else writes there, so there are no atomics; each target adds its
+// events in ascending order of delay, projection and source, so the sums do not depend on the
+// number of slices or threads. There is one meeting of the threads per step; the last one there
+// collects the spikes of all slices.
 #pragma once
 
 #include <algorithm>
@@ -16,61 +17,10 @@
 
 #include "cpu/dispatch.h"
 #include "cpu/meeting.h"
+#include "cpu/network_parts.h"
 #include "cpu/slices.h"
-#include "cpu/table.h"
 
 namespace spikexla {
-
-// A group of exponential synapses that all neurons of one population have.
-template <class T>
-struct Port {
-  T* g;
-  abi::Stream<T> decay, value;
-  bool conductance;
-};
-
-// Random spikes to every neuron of a population, through one of its ports.
-template <class T>
-struct Poisson {
-  int64_t port;
-  uint32_t* rng;  // (ceil(size / 64), 4, 16)
-  const uint32_t* thresholds;
-  int64_t num_thresholds;
-  abi::Stream<T> weight;
-};
-
-template <class T>
-struct Population {
-  const abi::NeuronRow* model;
-  int64_t size;
-  bool hard;
-  T* state[abi::kMaxFields];
-  abi::Stream<T> params[abi::kMaxFields], drive;
-  std::vector<Port<T>> ports;
-  std::vector<Poisson<T>> poissons;
-  uint32_t* history;  // (kept, words()) bits: row j holds the spikes of j + 2 steps ago
-  uint32_t* raster;   // (steps, words()) bits, or null
-  int64_t words() const { return (size + 31) / 32; }
-};
-
-// Sources [low, high) of population `pre` are rows [row, row + high - low) of the synapses.
-struct Sources {
-  int64_t pre, low, high, row;
-};
-
-// The synapses, as wiring.h packs them.
-template <class T>
-struct Synapses {
-  std::vector<Sources> sources;
-  int64_t first_delay, delays;
-  int64_t kept;  // steps of spikes: the longest delay, or more
-  const int64_t* starts;
-  const uint32_t* runs;
-  const uint16_t* narrow;  // targets among the inputs of their slice: these ...
-  const uint32_t* wide;    // ... or these
-  const T* weights;
-  bool by_synapse;  // one weight a synapse, else one a row
-};
 
 template <class T>
 class Network {
@@ -80,14 +30,15 @@ class Network {
       : populations_(std::move(populations)),
         synapses_(std::move(synapses)),
         slices_(std::move(slices)),
-        steps_(steps) {}
+        steps_(steps),
+        meeting_(slices_.count()) {}
 
   // Runs all steps on the caller and at most `helpers` threads of `pool`. The object must be held
   // by a shared_ptr: a helper that starts after the end still looks at it, and leaves.
   template <class Pool>
   static void run(const std::shared_ptr<Network>& self, Pool& pool, int64_t helpers) {
-    self->prepare();
-    for (int k = 1; k <= std::min(helpers, self->slices_.count() - 1); ++k)
+    self->prepare(std::min(helpers + 1, self->slices_.count()));
+    for (size_t k = 1; k < self->workers_.size(); ++k)
       pool.Schedule(std::function<void()>([self, k] { self->work(k); }));
     self->work(0);
     self->save_history();
@@ -98,10 +49,6 @@ class Network {
   static constexpr size_t kAhead = 8;   // runs to fetch ahead: each is a few cache lines, far away
   static constexpr int kCourtesy = 64;  // pauses that an owner gets to take its slice: microseconds
 
-  struct alignas(64) Claim {
-    std::atomic<int64_t> step{0};     // the next step of this slice that nobody has taken
-    std::atomic<bool> joined{false};  // whether the slice's own thread has started
-  };
   struct Run {
     int64_t from, to;  // of the synapses
     int32_t row;
@@ -110,20 +57,20 @@ class Network {
     std::unique_ptr<int32_t[]> ids;
     int64_t count = 0;
   };
-  // What the owner of a slice writes.
-  struct Slice {
+  struct alignas(64) Slice {
+    std::atomic<int64_t> taken{0};  // its steps that somebody has taken
     std::vector<T> inputs;
+    std::vector<Fired> fired;  // of each population, in the last step
+  };
+  struct alignas(64) Worker {
+    std::atomic<bool> joined{false};
     std::vector<Run> runs;
-    std::vector<std::vector<int32_t>> arriving;  // rows that spiked, of the last steps: a ring
   };
 
-  Fired& fired(int64_t step, int64_t population, int64_t slice) {
-    return fired_[((step & 1) * slices_.populations() + population) * slices_.count() + slice];
-  }
   // Rows whose source spiked in the step before `step`, which may be before the first.
-  std::vector<int32_t>& arriving(Slice& slice, int64_t step) const {
+  std::vector<int32_t>& arriving(int64_t step) {
     const int64_t ring = synapses_.kept + 1;
-    return slice.arriving[(step % ring + ring) % ring];
+    return arriving_[(step % ring + ring) % ring];
   }
   const abi::NeuronLoops<T>& loops(const Population<T>& p) const {
     if constexpr (sizeof(T) == 4) return p.model->f32;
@@ -134,15 +81,31 @@ class Network {
     else return abi::table().synapse_f64;
   }
 
-  void prepare() {
-    const int64_t count = slices_.count();
-    claims_ = std::vector<Claim>(size_t(count));
-    fired_.resize(2 * populations_.size() * count);
-    owned_.resize(count);
-    for (size_t p = 0; p < populations_.size(); ++p)
-      for (int64_t s = 0; s < count; ++s)
-        for (int64_t t = 0; t < 2; ++t) fired(t, p, s).ids.reset(new int32_t[slices_.length(p, s)]);
+  void prepare(int64_t workers) {
+    workers_ = std::vector<Worker>(size_t(workers));
+    owned_ = std::vector<Slice>(size_t(slices_.count()));
+    arriving_.resize(synapses_.kept + 1);
+    for (int64_t s = 0; s < slices_.count(); ++s) {
+      owned_[s].fired.resize(populations_.size());
+      for (size_t p = 0; p < populations_.size(); ++p)
+        owned_[s].fired[p].ids.reset(new int32_t[slices_.length(p, s)]);
+    }
+    list_history();
     list_initial_spikes();
+    gather(0);
+  }
+
+  // Lists the rows of the spikes under way.
+  void list_history() {
+    for (int64_t j = 0; j < synapses_.kept; ++j)
+      for (const Sources& q : synapses_.sources) {
+        const auto& p = populations_[q.pre];
+        for (int64_t w = q.low / 32; w * 32 < q.high; ++w)
+          for (uint32_t word = p.history[j * p.words() + w]; word != 0; word &= word - 1) {
+            const int64_t id = w * 32 + __builtin_ctz(word);
+            if (id >= q.low && id < q.high) arriving(-1 - j).push_back(int32_t(q.row + id - q.low));
+          }
+      }
   }
 
   // Lists the spikes that the states stand for, as those of the step before the first.
@@ -150,8 +113,7 @@ class Network {
     uint32_t bits[kBlock / 32];
     for (size_t p = 0; p < populations_.size(); ++p)
       for (int64_t s = 0; s < slices_.count(); ++s) {
-        Fired& f = fired(1, p, s);
-        f.count = 0;
+        Fired& f = owned_[s].fired[p];
         for (int64_t first = slices_.edge(p, s); first < slices_.edge(p, s + 1); first += kBlock) {
           const int64_t lanes = std::min(kBlock, slices_.edge(p, s + 1) - first);
           abi::NeuronBits<T> a = neuron_block(populations_[p], first, lanes);
@@ -163,51 +125,52 @@ class Network {
       }
   }
 
-  void work(int64_t home) {
+  void work(int64_t me) {
     const FlushDenormals flush;
-    const int64_t count = slices_.count();
-    claims_[home].joined.store(true, std::memory_order_release);
-    for (int64_t t = meeting_.finished() / count; t < steps_; ++t) {
+    const int64_t count = slices_.count(), workers = int64_t(workers_.size());
+    workers_[me].joined.store(true, std::memory_order_release);
+    for (int64_t t = meeting_.opened() - 1; t < steps_; ++t) {
       for (int64_t k = 0; k < count; ++k) {
-        const int64_t slice = (home + k) % count;
-        if (k > 0) leave_to_owner(slice, t);
+        const int64_t s = (me * count / workers + k) % count;
+        const int64_t owner = ((s + 1) * workers - 1) / count;
+        if (owner != me) leave_to_owner(s, owner, t);
         int64_t expected = t;
-        if (!claims_[slice].step.compare_exchange_strong(expected, t + 1)) continue;
-        advance(slice, t);
-        meeting_.finish(count);
+        if (!owned_[s].taken.compare_exchange_strong(expected, t + 1)) continue;
+        advance(s, t, &workers_[me].runs);
+        if (!meeting_.finish()) continue;
+        gather(t + 1);
+        meeting_.open();
       }
-      meeting_.wait_for((t + 1) * count);
+      meeting_.wait_for(t + 2);
     }
   }
 
   // A slice stays in its owner's cache, so an owner at work gets a moment to take it. One that has
   // not started, or was put to sleep by a busy machine, does not hold up the others.
-  void leave_to_owner(int64_t slice, int64_t t) {
-    if (!claims_[slice].joined.load(std::memory_order_acquire)) return;
-    for (int k = 0; k < kCourtesy && claims_[slice].step.load(std::memory_order_relaxed) == t; ++k)
+  void leave_to_owner(int64_t s, int64_t owner, int64_t t) {
+    if (!workers_[owner].joined.load(std::memory_order_acquire)) return;
+    for (int k = 0; k < kCourtesy && owned_[s].taken.load(std::memory_order_relaxed) == t; ++k)
       pause();
   }
 
-  void advance(int64_t s, int64_t t) {
+  void advance(int64_t s, int64_t t, std::vector<Run>* runs) {
     if (t == 0) load(s);
-    gather(s, t);
+    list_runs(s, t, runs);
     if (synapses_.by_synapse) {
-      if (synapses_.narrow) deliver<true>(s, t, synapses_.narrow);
-      else deliver<true>(s, t, synapses_.wide);
+      if (synapses_.narrow) deliver<true>(s, *runs, synapses_.narrow);
+      else deliver<true>(s, *runs, synapses_.wide);
     } else {
-      if (synapses_.narrow) deliver<false>(s, t, synapses_.narrow);
-      else deliver<false>(s, t, synapses_.wide);
+      if (synapses_.narrow) deliver<false>(s, *runs, synapses_.narrow);
+      else deliver<false>(s, *runs, synapses_.wide);
     }
     for (size_t p = 0; p < populations_.size(); ++p) dense(p, s, t);
     if (t + 1 == steps_) store(s);
   }
 
-  // Brings the slice's g and the spikes under way into its own memory. g decays once before each
-  // step's spikes arrive; later steps do it at the end of the one before.
+  // Brings the slice's g into its own memory. g decays once before each step's spikes arrive; later
+  // steps do it at the end of the one before.
   void load(int64_t s) {
-    Slice& slice = owned_[s];
-    slice.inputs.resize(slices_.inputs(s));
-    slice.arriving.resize(synapses_.kept + 1);
+    owned_[s].inputs.resize(slices_.inputs(s));
     for (size_t p = 0; p < populations_.size(); ++p)
       for (size_t k = 0; k < populations_[p].ports.size(); ++k) {
         const T* from = populations_[p].ports[k].g + slices_.edge(p, s);
@@ -218,16 +181,6 @@ class Network {
         abi::SynapseBlock<T> b = synapse_block(s, p, slices_.edge(p, s), lanes);
         synapses().decay(b);
       }
-    for (int64_t j = 0; j < synapses_.kept; ++j)
-      for (const Sources& q : synapses_.sources) {
-        const auto& p = populations_[q.pre];
-        for (int64_t w = q.low / 32; w * 32 < q.high; ++w)
-          for (uint32_t word = p.history[j * p.words() + w]; word != 0; word &= word - 1) {
-            const int64_t id = w * 32 + __builtin_ctz(word);
-            if (id >= q.low && id < q.high)
-              arriving(slice, -1 - j).push_back(int32_t(q.row + id - q.low));
-          }
-      }
   }
 
   void store(int64_t s) {
@@ -237,12 +190,12 @@ class Network {
                     populations_[p].ports[k].g + slices_.edge(p, s));
   }
 
-  // Writes back which spikes are still under way. All slices know the same.
+  // Writes back which spikes are still under way.
   void save_history() {
     if (synapses_.kept == 0) return;
     for (auto& p : populations_) std::fill_n(p.history, synapses_.kept * p.words(), 0u);
     for (int64_t j = 0; j < synapses_.kept; ++j) {
-      const auto& rows = arriving(owned_[0], steps_ - 1 - j);
+      const auto& rows = arriving(steps_ - 1 - j);
       auto row = rows.begin();
       for (const Sources& q : synapses_.sources)
         for (; row != rows.end() && *row < q.row + q.high - q.low; ++row) {
@@ -253,13 +206,13 @@ class Network {
     }
   }
 
-  // Collects the rows whose sources spiked in the last step, in ascending order.
-  void gather(int64_t s, int64_t t) {
-    auto& rows = arriving(owned_[s], t);
+  // Collects the rows whose sources spiked in the step before `t`, in ascending order.
+  void gather(int64_t t) {
+    auto& rows = arriving(t);
     rows.clear();
     for (const Sources& q : synapses_.sources)
-      for (int64_t k = 0; k < slices_.count(); ++k) {
-        const Fired& f = fired(t + 1, q.pre, k);  // the other half of the double buffer: step t - 1
+      for (int64_t s = 0; s < slices_.count(); ++s) {
+        const Fired& f = owned_[s].fired[q.pre];
         const int32_t* end = f.ids.get() + f.count;
         const int32_t* id = std::lower_bound<const int32_t*>(f.ids.get(), end, q.low);
         for (; id < end && *id < q.high; ++id) rows.push_back(int32_t(q.row + *id - q.low));
@@ -268,9 +221,7 @@ class Network {
 
   // Adds the runs that arrive in this step: of each delay, of every row that spiked so long ago.
   template <bool kBySynapse, class Index>
-  void deliver(int64_t s, int64_t t, const Index* targets) {
-    std::vector<Run>& runs = owned_[s].runs;
-    list_runs(s, t, &runs);
+  void deliver(int64_t s, const std::vector<Run>& runs, const Index* targets) {
     const T* weights = synapses_.weights;
     T* g = owned_[s].inputs.data();
     const size_t n = runs.size() - kAhead;
@@ -294,7 +245,7 @@ class Network {
     runs->clear();
     for (int64_t d = 0; d < synapses_.delays; ++d) {
       const uint32_t* ends = synapses_.runs + s * synapses_.delays + d;
-      for (const int32_t row : arriving(owned_[s], t - synapses_.first_delay - d)) {
+      for (const int32_t row : arriving(t - synapses_.first_delay - d)) {
         const int64_t start = synapses_.starts[row];
         const uint32_t* at = ends + row * width;
         runs->push_back({start + at[0], start + at[1], row});
@@ -333,7 +284,7 @@ class Network {
   }
 
   void dense(int64_t p, int64_t s, int64_t t) {
-    Fired& f = fired(t, p, s);
+    Fired& f = owned_[s].fired[p];
     f.count = 0;
     const int64_t end = slices_.edge(p, s + 1);
     for (int64_t first = slices_.edge(p, s); first < end; first += kBlock)
@@ -391,10 +342,10 @@ class Network {
   Synapses<T> synapses_;
   Slices slices_;
   int64_t steps_;
-  std::vector<Claim> claims_;
-  std::vector<Fired> fired_;  // [step parity][population][slice]
+  std::vector<Worker> workers_;
   std::vector<Slice> owned_;
-  Meeting meeting_;  // counts slices finished, over all steps
+  std::vector<std::vector<int32_t>> arriving_;  // rows that spiked, of the last steps: a ring
+  Meeting meeting_;
 };
 
 }  // namespace spikexla

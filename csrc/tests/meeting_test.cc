@@ -12,31 +12,32 @@ using namespace spikexla_test;
 
 namespace {
 
-// In each round a thread writes the round, meets the others, and looks at what they wrote. The late
+// In each step a thread writes the step, meets the others, and looks at what they wrote. The late
 // one keeps the others waiting for longer than they spin.
-void nobody_goes_ahead(int threads, int rounds, bool late) {
-  Meeting meeting;
+void nobody_goes_ahead(int threads, int steps, bool late) {
+  Meeting meeting(threads);
   std::vector<std::atomic<int>> at(threads);
-  std::atomic<int> ahead{0}, done{0};
+  std::atomic<int> ahead{0}, lasts{0};
   std::vector<std::thread> all;
   for (int me = 0; me < threads; ++me)
     all.emplace_back([&, me] {
-      for (int round = 1; round <= rounds; ++round) {
-        if (late && round % threads == me)
+      for (int step = 0; step < steps; ++step) {
+        if (late && step % threads == me)
           std::this_thread::sleep_for(std::chrono::microseconds(500));
-        at[me].store(round, std::memory_order_relaxed);
-        meeting.finish(threads);
-        meeting.wait_for(int64_t{round} * threads);
+        at[me].store(step, std::memory_order_relaxed);
+        if (meeting.finish()) {
+          ++lasts;
+          meeting.open();
+        }
+        meeting.wait_for(step + 2);
         for (const auto& other : at)
-          if (other.load(std::memory_order_relaxed) < round) ++ahead;
+          if (other.load(std::memory_order_relaxed) < step) ++ahead;
       }
-      ++done;
     });
   for (auto& thread : all) thread.join();
   const std::string name = std::to_string(threads) + (late ? " threads, one late: " : " threads: ");
   check(ahead == 0, name + "nobody goes on before all have arrived");
-  check(done == threads && meeting.finished() == int64_t{rounds} * threads,
-        name + "all rounds are counted");
+  check(lasts == steps && meeting.opened() == steps + 1, name + "each step has one last thread");
 }
 
 }  // namespace
