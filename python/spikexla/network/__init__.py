@@ -1,5 +1,6 @@
 """Whole networks, and the way to run them."""
 
+from .brunel import Brunel as Brunel
 from .coba import COBANet as COBANet
 from .cuba import CUBANet as CUBANet
 from .microcircuit import Microcircuit as Microcircuit
