@@ -7,3 +7,4 @@ from .microcircuit import Microcircuit as Microcircuit
 from .result import Result as Result
 from .result import Spikes as Spikes
 from .simulate import simulate as simulate
+from .sink import Sink as Sink

@@ -24,6 +24,7 @@ from .interrupt import patient
 from .loop import Loop
 from .recorder import Recorder
 from .result import Result
+from .sink import Sink
 
 CHUNK_BYTES = 64 << 20  # the most that the spikes of one chunk take, as bits, and its traces
 MOST_STEPS = 2**31 - 1  # the step of a spike is an int32
@@ -35,7 +36,7 @@ def simulate(
     *,
     inputs: tuple = (),
     record: Any = True,
-    to: str | os.PathLike | None = None,
+    to: str | os.PathLike | Sink | None = None,
     append: bool = False,
     chunk: Any = None,
     progress: bool | Callable[[int, int], Any] = False,
@@ -52,7 +53,8 @@ def simulate(
     `Trace('V', neurons=[0, 1], every=10)`), one or a sequence for every population, or a mapping
     from the names of parts to these. A network with traces runs in the loop.
     to: a SONATA file that the spikes are written to, chunk by chunk, instead of memory; it must be
-    new, or be continued with `append=True`, its times going on from its end.
+    new, or be continued with `append=True`, its times going on from its end. Or a `network.Sink` of
+    one's own.
     chunk: the time (ms or a quantity) after which spikes are fetched, written and reported.
     progress: True for a bar (needs rich), or a function of (steps done, all steps).
 
