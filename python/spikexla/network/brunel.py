@@ -69,6 +69,11 @@ class Brunel(Module):
             if not (0 <= value < math.inf) or (name == "J" and value == 0):
                 least = "above 0" if name == "J" else "0 or more"
                 raise ValueError(f"Brunel: {name}={value} must be {least}, and finite.")
+        dt = environ.get_dt_ms()
+        if dt > DELAY:
+            raise ValueError(
+                f"Brunel: dt = {dt:g} ms is longer than its delay of {DELAY} ms. Set a shorter one."
+            )
         noise, excitatory, inhibitory = seeds_of(check_seed(seed))
         self.order, self.ne, self.n = order, 4 * order, 5 * order
         self.g, self.eta, self.J = g, eta, J
