@@ -68,6 +68,17 @@ def seed(text: str) -> int:
     return _integer(text, 0, MOST_SEED)
 
 
+def at_least_zero(text: str) -> float:
+    """A finite number of 0 or more."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0.0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return number
+
+
 def _integer(text: str, least: int, most: int) -> int:
     try:
         number = int(text.replace("_", ""))

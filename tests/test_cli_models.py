@@ -1,10 +1,12 @@
-"""`spikexla simulate microcircuit`: figures, files, and options that belong to other models."""
+"""`spikexla simulate brunel` and `microcircuit`: figures, files, options of other models."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from cli_cases import what_figures_need
 from spikexla.cli.main import main
 from spikexla.network.microcircuit import NAMES, SIZES
 from spikexla.network.sonata import read_spikes
@@ -13,7 +15,7 @@ SMALL = ["microcircuit", "--scale", "0.02", "--duration", "50ms", "--warmup", "2
 
 
 def test_it_writes_what_the_balanced_networks_write(tmp_path, capsys):
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed: no figures")
+    what_figures_need()
     assert main(["simulate", *SMALL, "--out", str(tmp_path / "out"), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report == json.loads((tmp_path / "out" / "report.json").read_text())
@@ -28,6 +30,7 @@ def test_it_writes_what_the_balanced_networks_write(tmp_path, capsys):
         n = round(SIZES[NAMES.index(name)] * 0.02)
         assert len(train.times_ms) == round(report["rates_hz"][name] * 0.05 * n)
     assert (tmp_path / "out" / "raster.png").stat().st_size > 10_000
+    assert set(report["cv_isi"]) == set(report["correlation"]) == set(NAMES)
 
 
 def test_the_table_names_the_published_rates(capsys):
@@ -48,12 +51,26 @@ def test_the_warm_up_is_not_recorded(capsys):
     assert counts[0] == counts[1] - counts[2] > 0
 
 
+def test_brunel_is_shown_beside_its_mean_field(capsys):
+    arguments = ["brunel", "--order", "200", "--g", "6", "--eta", "4", "--duration", "300ms"]
+    assert main(["simulate", *arguments]) == 0
+    out = capsys.readouterr().out
+    rates, expected = (
+        float(re.search(rf"{row} +E ([0-9.]+) Hz", out)[1]) for row in ("mean rates", "mean field")
+    )
+    assert rates == pytest.approx(expected, rel=0.05)
+    assert "synapses          100,000" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["coba", "--scale", "0.5"], "--scale 0.5 is an option of microcircuit"),
         (["cuba", "--drive", "dc"], "--drive dc is an option of microcircuit"),
         (["microcircuit", "--neurons", "400"], "--neurons 400 is an option of coba and cuba"),
+        (["coba", "--g", "4"], "--g 4 is an option of brunel"),
+        (["brunel", "--neurons", "400"], "--neurons 400 is an option of coba and cuba"),
+        (["microcircuit", "--order", "100"], "--order 100 is an option of brunel"),
         (["microcircuit", "--scale", "1.1"], "from 0.001 to 1"),
         (["microcircuit", "--scale", "nan"], "--scale nan"),
         (["microcircuit", "--scale", "much"], "much"),
