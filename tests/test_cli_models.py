@@ -8,7 +8,7 @@ import re
 import pytest
 from cli_cases import what_figures_need
 from spikexla.cli.main import main
-from spikexla.network.microcircuit import NAMES, SIZES
+from spikexla.network.microcircuit import NAMES, RATES, SIZES
 from spikexla.network.sonata import read_spikes
 
 SMALL = ["microcircuit", "--scale", "0.02", "--duration", "50ms", "--warmup", "20ms", "--seed", "1"]
@@ -35,9 +35,10 @@ def test_it_writes_what_the_balanced_networks_write(tmp_path, capsys):
 
 def test_the_table_names_the_published_rates(capsys):
     assert main(["simulate", *SMALL, "--drive", "dc"]) == 0
-    out = capsys.readouterr().out
-    assert "published" in out
-    assert "L6I 7.88 Hz" in out
+    table = dict(re.findall(r"^  (\S.*?)  +(.*)$", capsys.readouterr().out, re.M))
+    assert table["population"].split() == list(NAMES)
+    assert [float(x) for x in table["published (Hz)"].split()] == pytest.approx(RATES, abs=0.005)
+    assert len(table["mean rate (Hz)"].split()) == 8
 
 
 def test_the_warm_up_is_not_recorded(capsys):
@@ -56,7 +57,7 @@ def test_brunel_is_shown_beside_its_mean_field(capsys):
     assert main(["simulate", *arguments]) == 0
     out = capsys.readouterr().out
     rates, expected = (
-        float(re.search(rf"{row} +E ([0-9.]+) Hz", out)[1]) for row in ("mean rates", "mean field")
+        float(re.search(rf"{row} \(Hz\) +([0-9.]+)", out)[1]) for row in ("mean rate", "mean field")
     )
     assert rates == pytest.approx(expected, rel=0.05)
     assert "synapses          100,000" in out

@@ -54,7 +54,7 @@ def test_out_holds_spikes_figure_and_report(tmp_path, capsys):
     for figure in ("raster.png", "distributions.png"):
         assert (out / figure).read_bytes().startswith(b"\x89PNG")
     shown = capsys.readouterr()
-    for word in ("neurons", "synapses", "real-time factor", "mean rates", "peak memory", "threads"):
+    for word in ("neurons", "synapses", "real-time factor", "mean rate", "peak memory", "threads"):
         assert word in shown.out
     assert "Traceback" not in shown.err
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import re
+import signal
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -34,6 +39,44 @@ def test_the_file_has_the_spikes_of_the_network(tmp_path, capsys, dt):
         np.testing.assert_array_equal(train.node_ids, spikes.ids[kinds[name]] - 320 * (name == "I"))
         n = {"E": 320, "I": 80}[name]
         assert report["rates_hz"][name] == pytest.approx(len(train.times_ms) / n / 0.02)
+
+
+def test_a_run_three_times_as_long_takes_the_same_memory(tmp_path):
+    command = [sys.executable, "-m", "spikexla.cli", "simulate", "brunel", "--json"]
+    busy = ["--order", "100", "--g", "0", "--eta", "10"]  # 500 neurons, each at 330 Hz
+    peaks_mb = {}
+    for duration in ("20s", "60s"):
+        argv = [*command, *busy, "--duration", duration, "--to", str(tmp_path / duration)]
+        done = subprocess.run(argv, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        peaks_mb[duration] = json.loads(done.stdout)["peak_rss_mb"]
+    written = [(tmp_path / duration).stat().st_size for duration in peaks_mb]
+    assert written[1] - written[0] > 100e6
+    assert peaks_mb["60s"] - peaks_mb["20s"] < 20
+
+
+def test_ctrl_c_ends_a_run_whose_file_can_be_read(tmp_path):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        pytest.skip("SIGINT is ignored where these tests run, as nohup does, and in children")
+    file = tmp_path / "spikes.h5"
+    argv = ["simulate", "coba", "--neurons", "400", "--duration", "1e5s", "--to", str(file)]
+    command = [sys.executable, "-m", "spikexla.cli", *argv]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            while process.poll() is None and not (file.exists() and file.stat().st_size > 1e6):
+                time.sleep(0.05)
+            for _ in range(20):  # Python loses a KeyboardInterrupt that falls into a collection
+                process.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=5)
+                    break
+            assert process.poll() == 130
+        finally:
+            process.kill()
+        (line,) = process.stderr.read().decode().strip().splitlines()
+    seconds = float(re.search(r"has the first ([0-9.]+) s", line)[1])
+    times = read_spikes(file)["E"].times_ms
+    assert 0.9 * seconds < times.max() / 1e3 <= seconds * (1 + 1e-9)
 
 
 def test_figures_and_spikes_may_go_to_two_places(tmp_path, capsys):

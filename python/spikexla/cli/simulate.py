@@ -280,18 +280,19 @@ def _mean(values: Any) -> float | None:
 
 def _show(done: _Run, options: Any, files: tuple[str, ...]) -> None:
     report = done.report
-    expected, hz = done.expected or ("", {})
+    source, expected = done.expected or ("", {})
     rows = [
         ("neurons", f"{report['neurons']:,}"),
         ("synapses", f"{report['synapses']:,}"),
         ("simulated", f"{report['duration_s']:g} s in {report['wall_s']:.3f} s"),
         ("real-time factor", f"{report['rtf']:.3f}"),
-        ("mean rates", _listed(report["rates_hz"], ".2f", " Hz")),
-        *([(expected, _listed(hz, ".2f", " Hz"))] if hz else []),
+        ("population", "".join(f"{name:>8}" for name in report["rates_hz"])),
+        ("mean rate (Hz)", _columns(report["rates_hz"], ".2f")),
+        *([(f"{source} (Hz)", _columns(expected, ".2f"))] if expected else []),
     ]
     if options.out is not None:
-        rows.append(("CV of intervals", _listed(report["cv_isi"], ".2f")))
-        rows.append(("correlations", _listed(report["correlation"], ".4f")))
+        rows.append(("CV of intervals", _columns(report["cv_isi"], ".2f")))
+        rows.append(("correlation", _columns(report["correlation"], ".4f")))
     rows += [
         ("build", f"{report['build_s']:.2f} s"),
         ("compile", f"{report['compile_s']:.2f} s"),
@@ -305,8 +306,7 @@ def _show(done: _Run, options: Any, files: tuple[str, ...]) -> None:
     print_table(done.model.title, rows)
 
 
-def _listed(values: Mapping[str, float | None], digits: str, unit: str = "") -> str:
-    return ", ".join(
-        f"{name} -" if value is None or math.isnan(value) else f"{name} {value:{digits}}{unit}"
-        for name, value in values.items()
-    )
+def _columns(values: Mapping[str, float | None], digits: str) -> str:
+    """A row of the table with a column for each population."""
+    shown = ("-" if x is None or math.isnan(x) else f"{x:{digits}}" for x in values.values())
+    return "".join(f"{x:>8}" for x in shown)

@@ -27,6 +27,7 @@ from .result import Result
 from .sink import Sink
 
 CHUNK_BYTES = 64 << 20  # the most that the spikes of one chunk take, as bits, and its traces
+CHUNK_STEPS = (1000, 10_000)  # between these, a 20th of the run: memory does not grow with it
 MOST_STEPS = 2**31 - 1  # the step of a spike is an int32
 
 
@@ -164,7 +165,8 @@ def _chunk(steps: int, net: Module, wanted: records.Wanted) -> int:
     words = sum(-(-n.size // 32) for n in net.nodes().values() if isinstance(n, Neuron))
     traced = sum(2 * len(probe.index) for probe in wanted.traces)  # of up to 64 bits
     most = max(1, CHUNK_BYTES // max(1, 4 * (words + traced)))
-    return min(steps, most, max(1000, -(-steps // 20)))
+    least, enough = CHUNK_STEPS
+    return min(steps, most, max(least, min(enough, -(-steps // 20))))
 
 
 def _drive(
