@@ -65,6 +65,12 @@ def threads_as_they_were(monkeypatch):
         library.native().set_thread_limit(0)
 
 
+@pytest.fixture(params=["run", "run.pkl"], ids=["folder", "file"])
+def path(request, tmp_path):
+    """Where a checkpoint is saved: one of each kind."""
+    return tmp_path / request.param
+
+
 @pytest.fixture(params=["one pass", "public names only"])
 def tracing(request, monkeypatch):
     """With and without the private hook of tracing: the results are the same."""
