@@ -47,6 +47,12 @@ BAD = {
     "too many steps": (["simulate", "coba", "--duration", "1e9s"], "1e+13 steps"),
     "dt of nothing": (["simulate", "coba", "--dt", "1e-320ms"], "inf steps"),
     "no step": (["simulate", "coba", "--duration", "0.01ms"], "shorter than one step"),
+    "warmup nan": (["simulate", "brunel", "--warmup", "nan"], "'nan' is not a time of 0 or more"),
+    "no step to warm up": (
+        ["simulate", "brunel", "--warmup", "1us"],
+        "--warmup 0.001ms is shorter",
+    ),
+    "too long a warm-up": (["simulate", "brunel", "--warmup", "1e9s"], "--warmup 1e+12ms is 1e+13"),
     "dt 0": (["simulate", "coba", "--dt", "0"], "'0' is not a positive time"),
     "dt -0.1": (["simulate", "coba", "--dt", "-0.1"], "'-0.1' is not a positive time"),
     "threads 0": (["simulate", "coba", "--threads", "0"], "'0' is not a whole number of 1"),

@@ -79,6 +79,29 @@ def test_ctrl_c_ends_a_run_whose_file_can_be_read(tmp_path):
     assert 0.9 * seconds < times.max() / 1e3 <= seconds * (1 + 1e-9)
 
 
+SMALL_DISK = """
+import resource, sys
+from spikexla.cli.main import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, resource.RLIM_INFINITY))
+raise SystemExit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
+def test_a_disk_that_is_full_holds_what_came_before(tmp_path):
+    """The limit of the system stands for a full disk: it refuses the writes themselves."""
+    file = tmp_path / "spikes.h5"
+    busy = ["simulate", "brunel", "--order", "100", "--g", "0", "--eta", "10", "--duration", "20s"]
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL_DISK, *busy, "--to", str(file)], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    seconds = float(re.search(r"File too large.* has the first ([0-9.]+) s", line)[1])
+    times = read_spikes(file)["E"].times_ms
+    assert 0.9 * seconds < times.max() / 1e3 <= seconds * (1 + 1e-9)
+
+
 def test_figures_and_spikes_may_go_to_two_places(tmp_path, capsys):
     what_figures_need()
     file, out = tmp_path / "spikes.h5", tmp_path / "out"

@@ -26,6 +26,7 @@ from .options import (
     positive,
     require,
     threads_in_use,
+    warm_up,
 )
 from .output import print_table, progress, staged_folder, writing
 
@@ -64,7 +65,7 @@ def add_parser(commands: Any) -> None:
         "--drive", choices=("poisson", "dc"), help="of the microcircuit (default poisson)"
     )
     parser.add_argument(
-        "--warmup", type=duration, metavar="TIME",
+        "--warmup", type=warm_up, metavar="TIME",
         help="simulated before, not recorded (default: 500ms for the microcircuit, 100ms for "
         "brunel, else nothing)",
     )  # fmt: skip
@@ -132,17 +133,9 @@ def _check(model: Model, options: Any) -> None:
     """Refuses what cannot be simulated, before anything is made."""
     from ..connect.base import available_memory
 
-    steps = options.duration / options.dt
-    if round(min(steps, MOST)) < 1:
-        raise UserError(
-            f"--duration {options.duration:g}ms is shorter than one step of {options.dt:g}ms; "
-            "there is nothing to simulate."
-        )
-    if steps > MOST:
-        raise UserError(
-            f"--duration {options.duration:g}ms is {steps:.3g} steps of {options.dt:g}ms; at most "
-            f"{MOST} can be made. Simulate less time, or take a longer step."
-        )
+    _check_time("--duration", options.duration, options.dt)
+    if options.warmup:
+        _check_time("--warmup", options.warmup, options.dt)
     model.check(options)
     if options.to is not None and os.path.lexists(os.path.expanduser(options.to)):
         raise UserError(f"--to {options.to}: there is a file already. Choose another name.")
@@ -152,6 +145,19 @@ def _check(model: Model, options: Any) -> None:
         raise UserError(
             f"{size} needs {need / 1e9:.3g} GB or more for its synapses, and {free / 1e9:.3g} GB "
             "are free. Take a smaller network."
+        )
+
+
+def _check_time(option: str, ms: float, dt: float) -> None:
+    steps = ms / dt
+    if round(min(steps, MOST)) < 1:
+        raise UserError(
+            f"{option} {ms:g}ms is shorter than one step of {dt:g}ms; there is nothing to simulate."
+        )
+    if steps > MOST:
+        raise UserError(
+            f"{option} {ms:g}ms is {steps:.3g} steps of {dt:g}ms; at most {MOST} can be made. "
+            "Simulate less time, or take a longer step."
         )
 
 
@@ -205,7 +211,10 @@ def _spike_file(options: Any, stage: Path | None, sizes: dict[str, int]) -> Any:
     if options.to is not None:
         with writing(f"--to {options.to}"):
             return SpikeFile(os.path.expanduser(options.to), sizes)
-    return contextlib.nullcontext() if stage is None else SpikeFile(stage / SPIKES, sizes)
+    if stage is None:
+        return contextlib.nullcontext()
+    with writing(f"--out {options.out}"):
+        return SpikeFile(stage / SPIKES, sizes)
 
 
 @contextlib.contextmanager
