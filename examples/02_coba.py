@@ -3,9 +3,6 @@
 Run: python examples/02_coba.py
 """
 
-import time
-
-import jax.numpy as jnp
 import spikexla as sx
 
 sx.environ.set(dt=0.1)  # ms; plain numbers are in ms, mV, mA, ohm, S
@@ -51,9 +48,5 @@ class Network(sx.nn.Module):
 
 sx.random.seed(0)
 net = Network()
-for run in ("with compilation", "again"):
-    sx.nn.init_all_states(net)
-    begin = time.perf_counter()
-    spikes = sx.transform.for_loop(lambda _: net(20.0), jnp.arange(10_000))
-    rate = float(spikes.sum()) / n  # over one second
-    print(f"1 s of {n} neurons {run}: {time.perf_counter() - begin:.2f} s, {rate:.1f} Hz")
+run = sx.simulate(net, 1000.0, inputs=(20.0,))
+print(f"1 s of {n:,} neurons took {run.wall_s:.3f} s in {run.path}: {run.rates_hz['N']:.1f} Hz")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"  # before jax is imported
@@ -11,6 +12,7 @@ import pytest
 import spikexla as sx
 from spikexla import config as _config
 from spikexla.config import forget_warnings
+from spikexla.ops import library
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,6 +52,23 @@ def dt():
     """A time step of 0.1 ms."""
     sx.environ.set(dt=0.1)
     return 0.1
+
+
+@pytest.fixture
+def threads_as_they_were(monkeypatch):
+    """`--threads` sets variables and the limit of the kernels for the whole process."""
+    for name in ("PJRT_NPROC", "NPROC"):
+        monkeypatch.setenv(name, "2")
+        monkeypatch.delenv(name)
+    yield
+    with contextlib.suppress(library.LibraryError):  # kernels that are not built
+        library.native().set_thread_limit(0)
+
+
+@pytest.fixture(params=["run", "run.pkl"], ids=["folder", "file"])
+def path(request, tmp_path):
+    """Where a checkpoint is saved: one of each kind."""
+    return tmp_path / request.param
 
 
 @pytest.fixture(params=["one pass", "public names only"])

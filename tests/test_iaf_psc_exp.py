@@ -1,4 +1,4 @@
-"""IafPscExp: live NEST, closed forms, the order of currents, units, sharing, errors."""
+"""IafPscExp, with currents and delta synapses: live NEST, closed forms, order, units, errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ answers = []
 for case in json.loads(sys.stdin.read()):
     nest.ResetKernel()
     nest.resolution = case["dt"]
-    neuron = nest.Create("iaf_psc_exp", params=case["params"])
+    neuron = nest.Create(case["model"], params=case["params"])
     neuron.V_m = neuron.E_L
     for source in case["sources"]:
         spikes = nest.Create("spike_generator", params={
@@ -44,7 +44,8 @@ for case in json.loads(sys.stdin.read()):
 print(json.dumps(answers))
 """
 
-# name: NEST's parameters, dt, and for each source (weight in pA, delay in steps, rate a step)
+# name: NEST's parameters, dt, and for each source (weight in pA, in mV if it is delta, delay in
+# steps, rate a step)
 CASES = {
     "at rest": ({}, 0.1, []),
     "dc": ({"I_e": 500.0}, 0.1, []),
@@ -68,6 +69,12 @@ CASES = {
         [(60.0, 2, 0.4), (-20.0, 1, 0.1)],
     ),
     "a long step": ({"tau_syn_ex": 0.3, "t_ref": 5.0}, 1.0, [(2000.0, 1, 0.7)]),
+    "delta": (
+        {"E_L": 0.0, "V_th": 20.0, "V_reset": 10.0, "tau_m": 20.0},
+        0.1,
+        [(0.8, 1, 0.4), (0.5, 15, 0.3), (-2.0, 2, 0.1)],
+    ),
+    "delta, dc": ({"I_e": 300.0, "C_m": 200.0}, 0.5, [(3.0, 3, 0.3), (-1.0, 1, 0.5)]),
 }  # fmt: skip
 EX, IN = "tau_syn_ex", "tau_syn_in"
 
@@ -85,6 +92,7 @@ def nest_answers():
         pytest.skip(f"NEST cannot be imported here: {found.stderr.strip().splitlines()[-1]}")
     asked = [
         {
+            "model": "iaf_psc_delta" if "delta" in name else "iaf_psc_exp",
             "params": params,
             "dt": dt,
             "steps": STEPS,
@@ -97,7 +105,7 @@ def nest_answers():
                 for (weight, delay, _), train in zip(sources, arrivals(sources), strict=True)
             ],
         }
-        for params, dt, sources in CASES.values()
+        for name, (params, dt, sources) in CASES.items()
     ]
     done = subprocess.run(
         [sys.executable, "-c", NEST], input=json.dumps(asked), capture_output=True, text=True
@@ -111,7 +119,7 @@ def ones(weight):
     return sx.EventFixedProb(1, 1, 1.0, weight, seed=0)
 
 
-def ours(params, dt, sources):
+def ours(params, dt, sources, delta):
     """(V_m, times of spikes in ms)."""
     sx.environ.set(dt=dt, precision=64)
     own = {k: v for k, v in params.items() if k not in (EX, IN)}
@@ -119,8 +127,12 @@ def ours(params, dt, sources):
     projections = [
         sx.AlignPostProj(
             comm=ones(weight),
-            delay=delay * dt,
-            **neurons.receptor(params.get(EX if weight > 0 else IN, 2.0)),
+            delay=(delay - delta) * dt,
+            **(
+                neurons.delta_receptor()
+                if delta
+                else neurons.receptor(params.get(EX if weight > 0 else IN, 2.0))
+            ),
         )
         for weight, delay, _ in sources
     ]
@@ -141,7 +153,7 @@ def ours(params, dt, sources):
 @pytest.mark.parametrize("name", CASES)
 def test_the_potential_is_that_of_nest(nest_answers, name, backend):
     with sx.backend(backend):
-        V_m, times = ours(*CASES[name])
+        V_m, times = ours(*CASES[name], delta="delta" in name)
     theirs = nest_answers[name]
     np.testing.assert_allclose(V_m, theirs["V_m"], rtol=0, atol=1e-9)
     np.testing.assert_allclose(times, theirs["times"], rtol=0, atol=1e-9)
@@ -209,13 +221,14 @@ def test_receptors_of_equal_time_constants_share_a_synapse():
 class Net(sx.nn.Module):
     """A population that feeds itself."""
 
-    def __init__(self, tau=2.0):
+    def __init__(self, tau=2.0, delay=None):
         super().__init__()
         start = np.linspace(-70, -56, 50)
         self.N = sx.IafPscExp(50, I_e=np.linspace(300, 500, 50), V_initializer=start)
         self.P = sx.AlignPostProj(
-            comm=sx.EventFixedProb(50, 50, 0.2, 30.0, seed=1),
-            **self.N.receptor(tau),
+            comm=sx.EventFixedProb(50, 50, 0.2, 30.0 if tau is not None else 0.5, seed=1),
+            delay=delay,
+            **(self.N.delta_receptor() if tau is None else self.N.receptor(tau)),
         )
 
     def update(self):
@@ -223,10 +236,18 @@ class Net(sx.nn.Module):
         return self.N(20.0)
 
 
+RECURRENT = {
+    "exponential": {"tau": np.linspace(0.5, 12.0, 50)},
+    "delta": {"tau": None},
+    "delta, delayed": {"tau": None, "delay": 1.4},
+}
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
 @pytest.mark.parametrize("precision", [32, 64])
-def test_the_engine_steps_it_with_the_bits_of_the_loop(dt, precision):
+def test_the_engine_steps_it_with_the_bits_of_the_loop(dt, precision, kind):
     sx.environ.set(precision=precision)
-    engine, loop = Net(tau=np.linspace(0.5, 12.0, 50)), Net(tau=np.linspace(0.5, 12.0, 50))
+    engine, loop = Net(**RECURRENT[kind]), Net(**RECURRENT[kind])
     run = sx.simulate(engine, 40.0)
     assert run.path == "network_run"
     assert len(run.spikes["N"]) > 50
@@ -234,6 +255,28 @@ def test_the_engine_steps_it_with_the_bits_of_the_loop(dt, precision):
     np.testing.assert_array_equal(run.spikes["N"].steps, np.nonzero(spikes)[0])
     np.testing.assert_array_equal(engine.N.V.value, loop.N.V.value)
     np.testing.assert_array_equal(engine.P.syn.g.value, loop.P.syn.g.value)
+
+
+def test_a_delta_synapse_and_a_delta_projection_move_V_alike(dt):
+    sx.environ.set(precision=64)
+    comm = sx.EventFixedProb(5, 3, 0.7, np.linspace(-0.3, 0.9, 12), seed=2)
+    spikes = jnp.asarray(np.random.default_rng(3).random((300, 5)) < 0.3)
+
+    def path(project):
+        neurons = sx.IafPscExp(3, I_e=300.0)
+        projection = project(neurons)
+
+        def step(arriving):
+            projection(arriving)
+            neurons()
+            return neurons.V.value
+
+        return sx.transform.for_loop(step, spikes)
+
+    synapse = path(lambda n: sx.AlignPostProj(comm=comm, **n.delta_receptor()))
+    projection = path(lambda n: sx.DeltaProj(comm=comm, post=n))
+    np.testing.assert_allclose(synapse, projection, rtol=0, atol=1e-12)
+    assert (np.asarray(synapse) > -55).any()
 
 
 @pytest.mark.parametrize("batch", [None, 3, (2, 3)])
@@ -288,6 +331,8 @@ def test_all_parameters_may_be_learned(dt):
         (lambda: bound(sx.CUBA(), Slow(2)), TypeError, "currents of Expon.*Slow"),
         (lambda: mixed(1.0, 1.0 * u.pA), TypeError, "all as plain numbers"),
         (lambda: mixed(1.0 * u.mV, 1.0 * u.mV), TypeError, "siemens or ampere"),
+        (lambda: jumping(sx.IafPscExp(2), 1.0 * u.mA), TypeError, "in mA.*takes mV"),
+        (lambda: jumping(sx.LIFRef(2), 1.0), TypeError, "LIFRef.*no Delta synapse.*DeltaProj"),
     ],
 )
 def test_what_it_cannot_take_is_refused(dt, make, error, message):
@@ -305,6 +350,13 @@ def bound(out, syn):
         comm=sx.EventFixedProb(1, 2, 1.0, 1.0, seed=0), syn=syn, out=out, post=neurons
     )
     projection(jnp.ones(1))
+    neurons()
+
+
+def jumping(neurons, weight):
+    comm = sx.EventFixedProb(1, 2, 1.0, weight, seed=0)
+    syn, out = sx.Delta.desc(2), sx.CUBA.desc()
+    sx.AlignPostProj(comm=comm, syn=syn, out=out, post=neurons)(jnp.ones(1))
     neurons()
 
 

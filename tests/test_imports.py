@@ -29,7 +29,7 @@ CORE = {
 }
 STATEFUL = CORE | {"transform", "dynamics", "nn", "optim", "checkpoint"}
 LAZY = ["brainunit", "saiunit", "optax", "orbax", "tensorstore", "h5py", "matplotlib", "rich"]
-LAZY += ["neo", "sklearn", "scipy.stats"]
+LAZY += ["elephant", "neo", "sklearn", "scipy.stats"]
 
 
 def name_of(path):

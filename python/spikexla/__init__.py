@@ -44,4 +44,5 @@ from .statedict import PathKey as PathKey
 from .statedict import StateDict as StateDict
 from .synapse import COBA as COBA
 from .synapse import CUBA as CUBA
+from .synapse import Delta as Delta
 from .synapse import Expon as Expon

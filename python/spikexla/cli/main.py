@@ -33,8 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except SystemExit as end:  # --help and --version
         return int(end.code or 0)
-    except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        kept = f": {stop}" if str(stop) else ""
+        return _fail(f"interrupted{kept}", INTERRUPTED)
     except BrokenPipeError:  # whoever reads this, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNREAD

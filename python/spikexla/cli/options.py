@@ -68,6 +68,17 @@ def seed(text: str) -> int:
     return _integer(text, 0, MOST_SEED)
 
 
+def at_least_zero(text: str) -> float:
+    """A finite number of 0 or more."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0.0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return number
+
+
 def _integer(text: str, least: int, most: int) -> int:
     try:
         number = int(text.replace("_", ""))
@@ -86,17 +97,31 @@ def duration(text: str) -> float:
     >>> duration("0.5 s")
     500.0
     """
-    found = _DURATION.fullmatch(text.lower())
-    unit = (found[2] if found else "") or "ms"
-    try:
-        ms = (float(found[1]) if found else math.nan) * _UNITS.get(unit, math.nan)
-    except ValueError:
-        ms = math.nan
+    ms = _milliseconds(text)
     if not 0.0 < ms < math.inf:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a positive time; write it as 1s, 500ms or 0.1ms"
         )
     return ms
+
+
+def warm_up(text: str) -> float:
+    """A time of 0 or more, written like a `duration`."""
+    ms = _milliseconds(text)
+    if not 0.0 <= ms < math.inf:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time of 0 or more; write it as 1s, 500ms or 0"
+        )
+    return ms
+
+
+def _milliseconds(text: str) -> float:
+    found = _DURATION.fullmatch(text.lower())
+    unit = (found[2] if found else "") or "ms"
+    try:
+        return (float(found[1]) if found else math.nan) * _UNITS.get(unit, math.nan)
+    except ValueError:
+        return math.nan
 
 
 def file_name(text: str) -> str:

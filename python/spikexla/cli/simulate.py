@@ -1,18 +1,23 @@
-"""`spikexla simulate`: runs a published network, and writes its spikes, a figure and a report."""
+"""`spikexla simulate`: runs a published network, and writes its spikes, figures and a report."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
+import os
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .models import MODELS, Model, complete
 from .options import (
     MOST,
     Parser,
     UserError,
     add_common,
+    at_least_zero,
     choose_backend,
     duration,
     file_name,
@@ -21,19 +26,12 @@ from .options import (
     positive,
     require,
     threads_in_use,
+    warm_up,
 )
 from .output import print_table, progress, staged_folder, writing
 
-LEAST_NEURONS = 10
-FILES = ("spikes.h5", "raster.png", "report.json")
-MODELS = {  # name: (class in spikexla.network, title)
-    "coba": ("COBANet", "COBA network"),
-    "cuba": ("CUBANet", "CUBA network"),
-    "microcircuit": ("Microcircuit", "cortical microcircuit"),
-}
-CIRCUIT = {"scale": 1.0, "drive": "poisson", "warmup": 500.0}  # options of the microcircuit
-BALANCED = {"neurons": 40_000, "warmup": 0.0}  # of the others
-CIRCUIT_BYTES = 20  # a synapse: target, weight and delay as drawn, and packed
+SPIKES = "spikes.h5"
+FIGURES = ("raster.png", "distributions.png", "report.json")
 
 
 def add_parser(commands: Any) -> None:
@@ -42,12 +40,23 @@ def add_parser(commands: Any) -> None:
         "simulate",
         help="simulate a large network",
         description="Simulates a balanced network of Vogels and Abbott (2005), with synapses as "
-        "conductances (coba) or currents (cuba), or the cortical microcircuit of Potjans and "
-        "Diesmann (2014). With --out it writes spikes.h5 (SONATA), raster.png and report.json.",
+        "conductances (coba) or currents (cuba), that of Brunel (2000), or the cortical "
+        "microcircuit of Potjans and Diesmann (2014). With --out it writes spikes.h5 (SONATA), "
+        "raster.png, distributions.png and report.json. Spikes are written as they come, so their "
+        "number is not bounded by memory; figures show the first of them.",
     )
     parser.add_argument("model", choices=MODELS, help="the network")
     parser.add_argument(
         "--neurons", type=positive, metavar="N", help="of coba and cuba (default 40000)"
+    )
+    parser.add_argument(
+        "--order", type=positive, metavar="N", help="of brunel, 5 N neurons (default 2500)"
+    )
+    parser.add_argument(
+        "--g", type=at_least_zero, metavar="G", help="of brunel, inhibition over excitation (5)"
+    )
+    parser.add_argument(
+        "--eta", type=at_least_zero, metavar="E", help="of brunel, drive over threshold (2)"
     )
     parser.add_argument(
         "--scale", type=float, metavar="S", help="of the microcircuit, 0 to 1 (default 1.0)"
@@ -56,8 +65,9 @@ def add_parser(commands: Any) -> None:
         "--drive", choices=("poisson", "dc"), help="of the microcircuit (default poisson)"
     )
     parser.add_argument(
-        "--warmup", type=duration, metavar="TIME",
-        help="simulated before, not recorded (default: 500ms for the microcircuit, else nothing)",
+        "--warmup", type=warm_up, metavar="TIME",
+        help="simulated before, not recorded (default: 500ms for the microcircuit, 100ms for "
+        "brunel, else nothing)",
     )  # fmt: skip
     parser.add_argument(
         "--duration", type=duration, default=1e3, metavar="TIME", help="1s, 500ms (default 1s)"
@@ -66,89 +76,70 @@ def add_parser(commands: Any) -> None:
         "--dt", type=duration, default=0.1, metavar="TIME", help="time step (default 0.1ms)"
     )
     parser.add_argument(
-        "--out", type=file_name, metavar="DIR", help="folder to write to; without it nothing is"
-    )
+        "--out", type=file_name, metavar="DIR",
+        help="folder to write to when all is done; without it nothing is",
+    )  # fmt: skip
+    parser.add_argument(
+        "--to", type=file_name, metavar="FILE",
+        help="write the spikes to this new file instead; it keeps what there is if the run stops",
+    )  # fmt: skip
     add_common(parser)
     parser.set_defaults(run=run)
 
 
 class _Run(NamedTuple):
-    """A finished simulation: the figures for the user, and the spikes of each population."""
+    """A finished simulation: the figures for the user, and what there is to draw."""
 
+    model: Model
     report: dict[str, Any]
-    populations: dict[str, tuple[Any, Any, int]]  # name: (times in ms, ids, number of neurons)
+    expected: tuple[str, dict[str, float]] | None
+    collected: Any
     path: str  # how `network.simulate` ran it
 
 
 def run(options: Any) -> int:
     """Checks the request, simulates, writes the files and prints the figures."""
-    _complete(options)
-    _check(options)
+    model = complete(options)
+    _check(model, options)
     limit_threads(options.threads)
-    with _stage(options.out) as stage:
+    files = _files(options)
+    with _stage(options.out, files) as stage:
         if stage is not None:
-            require("h5py", "matplotlib")
+            require("h5py", "matplotlib", "elephant")
+        if options.to is not None:
+            require("h5py")
         with choose_backend(options.backend):
-            done = _simulate(options)
+            done = _simulate(model, options, stage)
         if stage is not None:
             with writing(f"--out {options.out}"):
-                _write(stage, done, MODELS[options.model][1])
+                _write(stage, done)
     if options.json:
         print(json.dumps(done.report))
     else:
-        _show(done, options.out)
+        _show(done, options, files)
     return 0
 
 
-def _stage(out: str | None) -> Any:
-    return contextlib.nullcontext() if out is None else staged_folder("--out", out, FILES)
+def _files(options: Any) -> tuple[str, ...]:
+    """What --out will hold."""
+    return FIGURES if options.to is not None else (SPIKES, *FIGURES)
 
 
-def _complete(options: Any) -> None:
-    """Gives what was left out its value; refuses options of other models."""
-    own = CIRCUIT if options.model == "microcircuit" else BALANCED
-    for name in {*CIRCUIT, *BALANCED}:
-        given = getattr(options, name)
-        if given is not None and name not in own:
-            others = [model for model in MODELS if (model == "microcircuit") == (name in CIRCUIT)]
-            raise UserError(f"--{name} {given} is an option of {' and '.join(others)}.")
-        if given is None and name in own:
-            setattr(options, name, own[name])
+def _stage(out: str | None, files: tuple[str, ...]) -> Any:
+    return contextlib.nullcontext() if out is None else staged_folder("--out", out, files)
 
 
-def _synapse_bytes(options: Any) -> tuple[str, float]:
-    """The option that says how large the network is, and what its synapses take at least."""
-    from ..network.coba import TARGETS
-    from ..network.microcircuit import synapse_numbers
-
-    if options.model == "microcircuit":
-        synapses = float(synapse_numbers().sum()) * options.scale**2
-        return f"--scale {options.scale:g}", CIRCUIT_BYTES * synapses
-    return f"--neurons {options.neurons}", 4.0 * TARGETS * options.neurons  # int32 targets
-
-
-def _check(options: Any) -> None:
+def _check(model: Model, options: Any) -> None:
     """Refuses what cannot be simulated, before anything is made."""
     from ..connect.base import available_memory
 
-    steps = options.duration / options.dt
-    if round(min(steps, MOST)) < 1:
-        raise UserError(
-            f"--duration {options.duration:g}ms is shorter than one step of {options.dt:g}ms; "
-            "there is nothing to simulate."
-        )
-    if steps > MOST:
-        raise UserError(
-            f"--duration {options.duration:g}ms is {steps:.3g} steps of {options.dt:g}ms; at most "
-            f"{MOST} can be made. Simulate less time, or take a longer step."
-        )
-    if options.model == "microcircuit" and not 1e-3 <= options.scale <= 1:
-        raise UserError(f"--scale {options.scale} must be a number from 0.001 to 1.")
-    if options.model != "microcircuit" and options.neurons < LEAST_NEURONS:
-        raise UserError(
-            f"--neurons {options.neurons} is too few: a network needs {LEAST_NEURONS} or more."
-        )
-    size, need = _synapse_bytes(options)
+    _check_time("--duration", options.duration, options.dt)
+    if options.warmup:
+        _check_time("--warmup", options.warmup, options.dt)
+    model.check(options)
+    if options.to is not None and os.path.lexists(os.path.expanduser(options.to)):
+        raise UserError(f"--to {options.to}: there is a file already. Choose another name.")
+    size, need = model.synapse_bytes(options)
     free = available_memory()
     if free is not None and need > free:
         raise UserError(
@@ -157,65 +148,96 @@ def _check(options: Any) -> None:
         )
 
 
-def _made(options: Any) -> Any:
-    from .. import network
+def _check_time(option: str, ms: float, dt: float) -> None:
+    steps = ms / dt
+    if round(min(steps, MOST)) < 1:
+        raise UserError(
+            f"{option} {ms:g}ms is shorter than one step of {dt:g}ms; there is nothing to simulate."
+        )
+    if steps > MOST:
+        raise UserError(
+            f"{option} {ms:g}ms is {steps:.3g} steps of {dt:g}ms; at most {MOST} can be made. "
+            "Simulate less time, or take a longer step."
+        )
 
-    kind = getattr(network, MODELS[options.model][0])
-    if options.model == "microcircuit":
-        return kind(options.scale, drive=options.drive, seed=options.seed)
-    return kind(options.neurons, seed=options.seed)
 
-
-def _simulate(options: Any) -> _Run:
+def _simulate(model: Model, options: Any, stage: Path | None) -> _Run:
     import jax
 
     from .. import backend, environ, network, random
+    from .collect import Collector
 
     random.seed(options.seed)
+    sizes = model.sizes(options)
     with environ.context(dt=options.dt), contextlib.ExitStack() as stack:
+        file = stack.enter_context(_spike_file(options, stage, sizes))
         start = time.perf_counter()
-        net = _made(options)
+        try:
+            net = model.make(options)
+        except ValueError as error:  # a rule that the network keeps itself
+            raise UserError(str(error)) from error
         jax.block_until_ready([state.value for state in net.states().values()])
         build_s = time.perf_counter() - start
         if options.warmup:
-            network.simulate(net, options.warmup, record=False)
-        update = stack.enter_context(progress(MODELS[options.model][1], "steps"))
-        result = network.simulate(net, options.duration, progress=update)
-    seconds = result.duration_ms / 1e3
-    populations = _populations(result, net)
+            with progress("warm-up", "steps") as update:
+                network.simulate(net, options.warmup, record=False, progress=update)
+        collected = Collector(sizes, options.dt, file, excerpt=stage is not None)
+        collected.begin(_populations(net))
+        update = stack.enter_context(progress(model.title, "steps"))
+        stack.enter_context(_kept(options, collected))
+        result = network.simulate(net, options.duration, to=collected, progress=update)
+    rates = {name: float(rates.mean()) for name, rates in collected.rates_hz().items()}
     report = {
         "model": options.model,
-        "neurons": sum(n for _, _, n in populations.values()),
+        "neurons": sum(sizes.values()),
         "synapses": count_synapses(net),
-        "duration_s": seconds,
+        "duration_s": result.duration_ms / 1e3,
         "wall_s": result.wall_s,
-        "rtf": result.wall_s / seconds,
-        "rates_hz": {
-            name: len(ids) / max(n, 1) / seconds for name, (_, ids, n) in populations.items()
-        },
+        "rtf": result.wall_s / (result.duration_ms / 1e3),
+        "rates_hz": rates,
         "build_s": build_s,
         "compile_s": result.compile_s,
         "backend": backend.current(),
         "threads": threads_in_use(),
         "peak_rss_mb": round(peak_memory_mb(), 1),  # before anything is drawn
     }
-    return _Run(report, populations, result.path)
+    return _Run(model, report, model.expected_hz(net), collected, result.path)
 
 
-def _populations(result: Any, net: Any) -> dict[str, tuple[Any, Any, int]]:
-    """The spikes of each population; of one group, told apart into excitatory and inhibitory."""
-    from ..network.microcircuit import NAMES
+def _spike_file(options: Any, stage: Path | None, sizes: dict[str, int]) -> Any:
+    """The file that spikes go to while they come: that of --to, or one of --out; or none."""
+    from ..network.spikefile import SpikeFile
 
-    if len(result.spikes) == len(NAMES):
-        named = zip(NAMES, result.spikes.values(), strict=True)
-        return {name: (spikes.times_ms, spikes.ids, spikes.n) for name, spikes in named}
-    (spikes,) = result.spikes.values()
-    excitatory = spikes.ids < net.ne
-    times, ids = spikes.times_ms, spikes.ids
-    return {
-        "E": (times[excitatory], ids[excitatory], net.ne),
-        "I": (times[~excitatory], ids[~excitatory] - net.ne, spikes.n - net.ne),
-    }
+    if options.to is not None:
+        with writing(f"--to {options.to}"):
+            return SpikeFile(os.path.expanduser(options.to), sizes)
+    if stage is None:
+        return contextlib.nullcontext()
+    with writing(f"--out {options.out}"):
+        return SpikeFile(stage / SPIKES, sizes)
+
+
+@contextlib.contextmanager
+def _kept(options: Any, collected: Any) -> Iterator[None]:
+    """Says, of a run that ends early, what is in the file of --to and what became of --out."""
+    try:
+        yield
+    except (OSError, KeyboardInterrupt) as error:
+        seconds = collected.done_ms / 1e3
+        has = f"{options.to} has the first {seconds:g} s" if options.to and seconds else ""
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(has) from error
+        where = f"--to {options.to}" if options.to else f"--out {options.out}"
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        advice = has + ". Free some space" if has else "Choose another place"
+        raise UserError(f"{where} cannot be written ({reason}). {advice}.") from error
+
+
+def _populations(net: Any) -> dict[str, int]:
+    """The populations of a network under the names that a recording has."""
+    from ..neuron.base import Neuron
+
+    return {str(name): n.size for name, n in net.nodes().items() if isinstance(n, Neuron)}
 
 
 def count_synapses(net: Any) -> int:
@@ -224,39 +246,76 @@ def count_synapses(net: Any) -> int:
     return sum({id(conn): int(conn.nnz) for conn in found if conn is not None}.values())
 
 
-def _write(stage: Path, done: _Run, title: str) -> None:
-    from ..network.sonata import write_spikes
+def _write(stage: Path, done: _Run) -> None:
+    from ..viz.distributions import save_distributions
     from ..viz.raster import save_raster
 
-    write_spikes(stage / "spikes.h5", {name: data[:2] for name, data in done.populations.items()})
-    report = done.report
+    report, collected = done.report, done.collected
+    excerpt, until_ms = collected.excerpt(), collected.until_ms
+    title = f"{done.model.title}: {report['neurons']:,} neurons, {report['synapses']:,} synapses"
+    if until_ms < collected.done_ms:
+        title += f"; the first {until_ms / 1e3:.3g} of {report['duration_s']:g} s"
     save_raster(
         stage / "raster.png",
-        done.populations,
-        duration_ms=report["duration_s"] * 1e3,
-        title=f"{title}: {report['neurons']:,} neurons, {report['synapses']:,} synapses",
+        {name: (spikes.times_ms, spikes.ids, spikes.n) for name, spikes in excerpt.items()},
+        duration_ms=until_ms,
+        title=title,
     )
+    values = _distributions(collected.rates_hz(), excerpt, until_ms)
+    save_distributions(stage / "distributions.png", values, title=title)
+    for key, quantity in (("cv_isi", "cv"), ("correlation", "cc")):
+        report[key] = {name: _mean(of[quantity]) for name, of in values.items()}
     (stage / "report.json").write_text(json.dumps(report, indent=2) + "\n")
 
 
-def _show(done: _Run, out: str | None) -> None:
-    from ..network.microcircuit import NAMES, RATES
+def _distributions(rates: dict, excerpt: dict, until_ms: float) -> dict[str, dict[str, Any]]:
+    """Rates of all neurons in the whole run; CV and correlations of a sample in the excerpt."""
+    from ..network.statistics import BIN_MS, correlations, cv_isi
 
+    return {
+        name: {
+            "rate": rates[name],
+            "cv": cv_isi(spikes),
+            "cc": correlations(spikes, until_ms) if until_ms >= 2 * BIN_MS else [],
+        }
+        for name, spikes in excerpt.items()
+    }
+
+
+def _mean(values: Any) -> float | None:
+    """The mean, for JSON, which knows no NaN."""
+    return float(sum(values) / len(values)) if len(values) else None
+
+
+def _show(done: _Run, options: Any, files: tuple[str, ...]) -> None:
     report = done.report
-    rates = ", ".join(f"{name} {rate:.2f} Hz" for name, rate in report["rates_hz"].items())
-    published = ", ".join(f"{n} {rate:.2f} Hz" for n, rate in zip(NAMES, RATES, strict=True))
+    source, expected = done.expected or ("", {})
     rows = [
         ("neurons", f"{report['neurons']:,}"),
         ("synapses", f"{report['synapses']:,}"),
         ("simulated", f"{report['duration_s']:g} s in {report['wall_s']:.3f} s"),
         ("real-time factor", f"{report['rtf']:.3f}"),
-        ("mean rates", rates),
-        *([("published", published)] if report["model"] == "microcircuit" else []),
+        ("population", "".join(f"{name:>8}" for name in report["rates_hz"])),
+        ("mean rate (Hz)", _columns(report["rates_hz"], ".2f")),
+        *([(f"{source} (Hz)", _columns(expected, ".2f"))] if expected else []),
+    ]
+    if options.out is not None:
+        rows.append(("CV of intervals", _columns(report["cv_isi"], ".2f")))
+        rows.append(("correlation", _columns(report["correlation"], ".4f")))
+    rows += [
         ("build", f"{report['build_s']:.2f} s"),
         ("compile", f"{report['compile_s']:.2f} s"),
         ("peak memory", f"{report['peak_rss_mb']:,.0f} MB"),
         ("backend", f"{report['backend']} ({done.path}), threads: {report['threads']}"),
     ]
-    if out is not None:
-        rows.append(("written", f"{out}: {', '.join(FILES)}"))
-    print_table(MODELS[report["model"]][1], rows)
+    if options.to is not None:
+        rows.append(("spikes", options.to))
+    if options.out is not None:
+        rows.append(("written", f"{options.out}: {', '.join(files)}"))
+    print_table(done.model.title, rows)
+
+
+def _columns(values: Mapping[str, float | None], digits: str) -> str:
+    """A row of the table with a column for each population."""
+    shown = ("-" if x is None or math.isnan(x) else f"{x:{digits}}" for x in values.values())
+    return "".join(f"{x:>8}" for x in shown)

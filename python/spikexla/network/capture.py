@@ -26,10 +26,13 @@ from ..projection.poisson_input import PoissonInput
 from ..synapse.base import SynOut
 from ..synapse.coba import COBA
 from ..synapse.cuba import CUBA
+from ..synapse.delta import Delta
 from ..synapse.expon import Expon
 from ..transform.trace import Traced
 from ..units import mantissa
 from .under_way import agree
+
+KNOWN = (Expon, Delta)  # synapses
 
 
 class NotAPlan(Exception):
@@ -50,7 +53,9 @@ class Plan(NamedTuple):
 
     populations: list[Neuron]
     drives: list[Any]  # in the unit of the population, () or (size,)
-    ports: list[list[tuple[Expon, SynOut]]]  # of each population, in the order of its inputs
+    ports: list[
+        list[tuple[Expon | Delta, SynOut]]
+    ]  # of each population, in the order of its inputs
     fed: list[Fed]  # in the order of their calls
     random: list[list[PoissonInput]]  # of each population, in the order of their calls
 
@@ -220,9 +225,10 @@ def _ports(population: Neuron, nodes: list[Module], called: list[AlignPostProj])
     ports = []
     for key, (out, _) in population._current._entries.items():
         owners = [n for n in onto if n.out is out]
-        if not owners or type(out) not in (COBA, CUBA) or type(owners[0].syn) is not Expon:
+        if not owners or type(out) not in (COBA, CUBA) or type(owners[0].syn) not in KNOWN:
             raise NotAPlan(
-                f"{type(population).__name__} has an input {key!r} that is no exponential synapse"
+                f"{type(population).__name__} has an input {key!r} that is no exponential or delta "
+                "synapse"
             )
         syn = owners[0].syn
         calls = sum(n.syn is syn for n in called)

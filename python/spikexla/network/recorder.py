@@ -11,6 +11,7 @@ import numpy as np
 from ..ops.raster import unpack_bits
 from .record import Wanted
 from .result import Rates, StoredSpikes, Trace, joined, unit_of
+from .sink import Sink
 from .spikefile import SpikeFile
 
 
@@ -24,30 +25,39 @@ class _Recorded:
 
 
 class Recorder:
-    """Keeps the spikes of a run in memory or streams them to `to`, and counts them."""
+    """Keeps the spikes of a run in memory or hands them to `to`, and counts them."""
 
     def __init__(
-        self, wanted: Wanted, steps: int, dt: float, to: str | os.PathLike | None, append: bool
+        self,
+        wanted: Wanted,
+        steps: int,
+        dt: float,
+        to: str | os.PathLike | Sink | None,
+        append: bool,
     ) -> None:
         self.wanted, self.dt = wanted, dt
-        self._first = 0  # step of the file that this run starts at
+        self._first = 0  # step of the sink that this run starts at
         self._kept = _Recorded()
         self._totals = dict.fromkeys(wanted.rasters, 0)
         self._bins = {
             name: np.zeros(-(-steps // width), np.int64)
             for name, (_, width) in wanted.rates.items()
         }
-        self._file = None
-        if to is not None:
+        self._file = None  # what was opened here
+        self._sink = to if isinstance(to, Sink) else None
+        if self._sink is not None and append:
+            raise ValueError(f"simulate: append=True is for files, but to={to!r} is a Sink.")
+        if to is not None and not isinstance(to, Sink):
             sizes = {name: n.size for name, n in wanted.spikes.items()}
-            self._file = SpikeFile(to, sizes, append)
-            first = self._file.start_ms / dt
+            self._sink = self._file = SpikeFile(to, sizes, append)
+        if self._sink is not None:
+            first = self._sink.start_ms / dt
             self._first = round(first)
             if abs(first - self._first) > 1e-6 * max(1.0, first):
-                self._file.close()
+                self.close()
                 raise ValueError(
-                    f"{os.fspath(to)} ends at {self._file.start_ms:g} ms, which is no whole number "
-                    f"of steps of dt = {dt} ms. Go on with its dt, or write another file."
+                    f"to={to!r} ends at {self._sink.start_ms:g} ms, which is no whole number of "
+                    f"steps of dt = {dt} ms. Go on with its dt, or write another file."
                 )
 
     def take(self, rasters: dict[str, np.ndarray], samples: list[np.ndarray], steps: int) -> None:
@@ -61,10 +71,10 @@ class Recorder:
             _every(trace.every, values, at)
             for trace, values in zip(self.wanted.traces, samples, strict=True)
         ]
-        if self._file is not None:
+        if self._sink is not None:
             first = self._first + at
             times = {n: ((first + 1 + when) * self.dt, ids) for n, (when, ids) in trains.items()}
-            self._file.append(times, (first + steps) * self.dt)
+            self._sink.append(times, (first + steps) * self.dt)
         else:
             self._kept.spikes.append({n: (w + np.int32(at), ids) for n, (w, ids) in trains.items()})
         self._kept.samples.append(traces)
@@ -99,6 +109,8 @@ class Recorder:
     def _spikes(self, sizes: dict[str, int]) -> Any:
         if self._file is not None and self._kept.done:
             return StoredSpikes(self._file.path, sizes, self.dt, self._first, self._kept.done)
+        if self._sink is not None and self._file is None:
+            return {}
         return {
             name: joined([chunk[name] for chunk in self._kept.spikes], n, self.dt)
             for name, n in sizes.items()

@@ -24,8 +24,10 @@ from .interrupt import patient
 from .loop import Loop
 from .recorder import Recorder
 from .result import Result
+from .sink import Sink
 
 CHUNK_BYTES = 64 << 20  # the most that the spikes of one chunk take, as bits, and its traces
+CHUNK_STEPS = (1000, 10_000)  # between these, a 20th of the run: memory does not grow with it
 MOST_STEPS = 2**31 - 1  # the step of a spike is an int32
 
 
@@ -35,7 +37,7 @@ def simulate(
     *,
     inputs: tuple = (),
     record: Any = True,
-    to: str | os.PathLike | None = None,
+    to: str | os.PathLike | Sink | None = None,
     append: bool = False,
     chunk: Any = None,
     progress: bool | Callable[[int, int], Any] = False,
@@ -52,7 +54,8 @@ def simulate(
     `Trace('V', neurons=[0, 1], every=10)`), one or a sequence for every population, or a mapping
     from the names of parts to these. A network with traces runs in the loop.
     to: a SONATA file that the spikes are written to, chunk by chunk, instead of memory; it must be
-    new, or be continued with `append=True`, its times going on from its end.
+    new, or be continued with `append=True`, its times going on from its end. Or a `network.Sink` of
+    one's own.
     chunk: the time (ms or a quantity) after which spikes are fetched, written and reported.
     progress: True for a bar (needs rich), or a function of (steps done, all steps).
 
@@ -162,7 +165,8 @@ def _chunk(steps: int, net: Module, wanted: records.Wanted) -> int:
     words = sum(-(-n.size // 32) for n in net.nodes().values() if isinstance(n, Neuron))
     traced = sum(2 * len(probe.index) for probe in wanted.traces)  # of up to 64 bits
     most = max(1, CHUNK_BYTES // max(1, 4 * (words + traced)))
-    return min(steps, most, max(1000, -(-steps // 20)))
+    least, enough = CHUNK_STEPS
+    return min(steps, most, max(least, min(enough, -(-steps // 20))))
 
 
 def _drive(

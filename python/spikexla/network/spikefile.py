@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .sink import Sink
 from .sonata import check_name, new_file
 
 CHUNK = 16384  # spikes in a chunk of HDF5, 128 KiB
@@ -21,7 +22,7 @@ SLACK = 1 << 20  # bytes for HDF5's own tables; a flush gives back what they did
 DONE = "duration_ms"  # attribute of /spikes: the time that is recorded, spikes or not
 
 
-class SpikeFile:
+class SpikeFile(Sink):
     """Appends spikes to `path`; `append` goes on after what is there, else the file must be new.
 
     `start_ms` is the time that the file holds already. What was appended is on disk and readable

@@ -18,6 +18,7 @@ from ..ops.neuron_step import neuron_step
 from ..ops.rounded import rounded
 from ..state import rely_on
 from ..synapse.base import SynOut
+from ..synapse.delta import Delta
 from ..transform.staged import staged
 from ..units import attach, expect, is_quantity, mantissa
 
@@ -98,6 +99,11 @@ class Neuron(Dynamics, abc.ABC):
         The reversal potential of COBA in mV, the factor of CUBA; None for an output that has
         neither. Step and engine read it here, so a model that integrates g exactly says so once.
         """
+        if isinstance(syn, Delta):
+            raise TypeError(
+                f"{type(self).__name__} does not say how far a current of one step moves V, so it "
+                "takes no Delta synapse. Use DeltaProj, or IafPscExp neurons."
+            )
         return out.value_mantissa
 
     # -- stepping -----------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from .. import surrogate
 from ..dynamics import Size
 from ..synapse.base import SynOut
 from ..synapse.cuba import CUBA
+from ..synapse.delta import Delta
 from ..synapse.expon import Expon
 from ..units import attach, mantissa
 from .base import Neuron
@@ -29,7 +30,8 @@ class IafPscExp(LIFRef):
     with weights in pA, and decay with their own time constants. The step is exact for them and for
     a current x (in pA) that is constant over the step (Rotter & Diesmann 1999), as in NEST, with
     NEST's timing: a projection without delay is NEST's with the delay 0, which NEST has not; one of
-    `delay=1.5` is NEST's of 1.5 ms. t_ref is rounded up to whole steps.
+    `delay=1.5` is NEST's of 1.5 ms. t_ref is rounded up to whole steps. With `delta_receptor()` it
+    is NEST's `iaf_psc_delta`.
 
     States: those of LIFRef. V shows the potential that crossed the threshold in the step of the
     spike; `V_m` shows V_reset there, as NEST does.
@@ -110,6 +112,20 @@ class IafPscExp(LIFRef):
         """
         return {"syn": Expon.desc(self.in_size, tau=tau), "out": CUBA.desc(), "post": self}
 
+    def delta_receptor(self) -> dict[str, Any]:
+        """The `syn`, `out` and `post` of a projection whose spikes move V by their weights (mV).
+
+        V jumps at the end of the step that a spike arrives in, as in NEST's `iaf_psc_delta`; so a
+        projection without delay is NEST's with a delay of dt, and one of `delay=1.4` is NEST's of
+        1.4 ms + dt. What arrives while V is held is lost.
+
+        >>> import spikexla as sx
+        >>> neurons = sx.IafPscExp(50)
+        >>> comm = sx.EventFixedProb(100, 50, 0.1, 0.2, seed=1)
+        >>> excitatory = sx.AlignPostProj(comm=comm, **neurons.delta_receptor())
+        """
+        return {"syn": Delta.desc(self.in_size), "out": CUBA.desc(), "post": self}
+
     def derived(self, dt: Any, conductance: bool) -> Any:
         t_ref, dt = self._number("t_ref"), mantissa(dt, "ms", what="dt")
         xp = np if isinstance(t_ref, np.ndarray) else jnp
@@ -124,17 +140,26 @@ class IafPscExp(LIFRef):
     def port_value(self, syn: Any, out: SynOut, dt: Any) -> Any:
         """The constant current over a step, in pA, that moves V as far as 1 of g that decays.
 
-        With P21 the propagator of NEST, this is `scale P21 / (gain R)`.
+        With P21 the propagator of NEST, this is `scale P21 / (gain R)`; for Delta, P21 is 1.
         """
         if not isinstance(out, CUBA):
             raise TypeError(
                 f"{type(self).__name__} takes currents, but a projection has the output "
                 f"{type(out).__name__}. Give it CUBA(), or conductances to a LIFRef."
             )
+        if type(syn) is Delta:
+            value = out.scale_mantissa * self._jumping(dt)
+            return jnp.asarray(value, self._potential().dtype)
         value = out.scale_mantissa * (PA_PER_MA if out.gives_ampere else 1.0)
         if syn is not None:
             value = value * self._decaying(syn, dt)
         return jnp.asarray(value, self._potential().dtype)
+
+    def _jumping(self, dt: Any) -> Any:
+        """`1 / (gain R)`."""
+        tau_m, C_m = self._number("tau_m"), self._number("C_m")
+        xp: Any = np if all(isinstance(x, np.ndarray) for x in (tau_m, C_m)) else jnp
+        return C_m / tau_m / -xp.expm1(-mantissa(dt, "ms", what="dt") / tau_m)
 
     def _decaying(self, syn: Any, dt: Any) -> Any:
         """`P21 / (gain R)`; P21 = (dt / C_m) exp(-dt / tau_m) (1 - exp(-z)) / z, z = dt / tau_syn -
@@ -142,7 +167,7 @@ class IafPscExp(LIFRef):
         if type(syn) is not Expon:
             raise TypeError(
                 f"{type(self).__name__} integrates the currents of Expon exactly, but a projection "
-                f"has the synapse {type(syn).__name__}. Give it Expon."
+                f"has the synapse {type(syn).__name__}. Give it Expon or Delta."
             )
         dt = mantissa(dt, "ms", what="dt")
         tau, tau_m = syn._number("tau"), self._number("tau_m")

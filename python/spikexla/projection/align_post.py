@@ -60,7 +60,8 @@ class AlignPostProj(Projection):
                 "neurons. Give syn the size of post."
             )
         g_unit = getattr(self.syn, "g_unit", None)
-        self._require_unit(*(("S", "mA", "mV", "1") if g_unit is None else (g_unit,)))
+        takes = getattr(self.syn, "weight_units", Synapse.weight_units)
+        self._require_unit(*(takes if g_unit is None else (g_unit,)))
         if isinstance(self.out, COBA):
             self._require_unit("S", "1")
         if isinstance(self.out, CUBA):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -51,6 +51,8 @@ def _spelled(value: Any) -> str:
 
 class Synapse(Dynamics, abc.ABC):
     """Synaptic dynamics that spikes jump into: a state `g` on the side of the targets."""
+
+    weight_units: ClassVar[tuple[str, ...]] = ("S", "mA", "mV", "1")  # where g carries no unit
 
     g: Any
 
