@@ -129,7 +129,8 @@ void add_rows(nb::module_& m) {
   using namespace nb::literals;
   nb::class_<Rule>(m, "RowRule")
       .def_prop_ro("n_pre", [](const Rule& r) { return r.rule.n_pre; })
-      .def_prop_ro("n_post", [](const Rule& r) { return r.rule.n_post; });
+      .def_prop_ro("n_post", [](const Rule& r) { return r.rule.n_post; })
+      .def_prop_ro("expected", [](const Rule& r) { return spikexla::expected_synapses(r.rule); });
   m.def("row_rule", &make, "kind"_a, "seed"_a, "n_pre"_a, "n_post"_a, "fan"_a = 0, "p"_a = 0.0,
         "skip_self"_a = false, "distinct"_a = false, nb::arg("indptr").noconvert() = nb::none(),
         nb::arg("targets").noconvert() = nb::none(), "weight"_a = nb::none(),

@@ -19,6 +19,7 @@ from spikexla.connect import (
     OneToOne,
     base,
 )
+from spikexla.connect.drawn import describe
 from spikexla.init import Constant
 from spikexla.ops import library
 from spikexla.ops.wiring import Projection, pack
@@ -160,11 +161,19 @@ def test_memory_is_refused_for_the_whole_before_any_is_taken(monkeypatch):
     net = Net(FixedTotal(400_000), WEIGHTS["law"], DELAYS["law"])
     # 800 000 synapses of 6 bytes, and runs: each array alone would fit.
     monkeypatch.setattr(base, "available_memory", lambda: 4_900_000)
-    with pytest.raises(MemoryError, match=r"the 800000 synapses .* need .* GB, but 0.0049 GB"):
+    told = r"network's 800000 synapses, .* need 0.00\d+ GB, but 0.0049 GB are free. Use fewer"
+    with pytest.raises(MemoryError, match=told):
         sx.simulate(net, 0.1)
     assert all(comm.undrawn for comm in net.comms)
     monkeypatch.setattr(base, "available_memory", lambda: 8_000_000)
     assert sx.simulate(net, 0.1).path == "network_run"
+
+
+def test_memory_is_refused_before_anything_is_drawn(monkeypatch):
+    conn = describe(FixedProb(0.3), 10**6, 10**6, 1, True, True, None, None).native()
+    monkeypatch.setattr(base, "available_memory", lambda: 10**10)
+    with pytest.raises(MemoryError, match=r"300000000000 synapses, .* need 1.2e.03 GB, but 10 GB"):
+        pack((10**6,), (1,), [Projection(0, 0, 10**6, 0, 0, conn, 1.0)], np.float32)
 
 
 @pytest.mark.parametrize(

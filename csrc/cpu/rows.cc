@@ -136,6 +136,24 @@ void each_block(const RowRule& r, int64_t work, const Body& body) {
 
 }  // namespace
 
+double expected_synapses(const RowRule& r) {
+  const double pairs = double(r.n_pre) * double(r.n_post);
+  switch (r.kind) {
+    case RowRule::kFan:
+      return double(r.n_pre) * double(r.fan);
+    case RowRule::kSizes:
+    case RowRule::kGiven:
+      return double(begin_row(r, r.n_pre));
+    case RowRule::kProb:
+      return pairs * r.p;
+    case RowRule::kAll:
+      return pairs;
+    case RowRule::kOneToOne:
+      return double(r.n_pre);
+  }
+  return 0;
+}
+
 int64_t count_row(const RowRule& r, int64_t row) {
   switch (r.kind) {
     case RowRule::kFan:
@@ -186,8 +204,8 @@ int64_t read_row(const RowRule& r, int64_t row, int32_t* targets, float* weights
 
 void count_rows(const RowRule& r, int64_t* indptr) {
   indptr[0] = 0;
-  const double expected = r.kind == RowRule::kProb ? double(r.n_pre) * double(r.n_post) * r.p : 0;
-  each_block(r, int64_t(std::min(1e15, expected)),
+  const double drawn = r.kind == RowRule::kProb ? expected_synapses(r) : 0;
+  each_block(r, int64_t(std::min(1e15, drawn)),
              [&](int64_t row) { indptr[row + 1] = count_row(r, row); });
   for (int64_t i = 0; i < r.n_pre; ++i) indptr[i + 1] += indptr[i];
 }

@@ -40,6 +40,9 @@ struct RowRule {
 // The purposes of draws that are values (cpu/connect_loops.h).
 inline constexpr uint32_t kWeightStream = 0x40000, kDelayStream = 0x50000;
 
+// About how many synapses there are in all, without drawing any.
+double expected_synapses(const RowRule& rule);
+
 // The number of synapses of a row; for kProb they are drawn, else it is known.
 int64_t count_row(const RowRule& rule, int64_t row);
 

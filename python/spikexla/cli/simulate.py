@@ -33,7 +33,7 @@ MODELS = {  # name: (class in spikexla.network, title)
 }
 CIRCUIT = {"scale": 1.0, "drive": "poisson", "warmup": 500.0}  # options of the microcircuit
 BALANCED = {"neurons": 40_000, "warmup": 0.0}  # of the others
-CIRCUIT_BYTES = 20  # a synapse: target, weight and delay as drawn, and packed
+CIRCUIT_BYTES = 6  # a synapse: target and weight, packed
 
 
 def add_parser(commands: Any) -> None:

@@ -129,12 +129,20 @@ def pack(
         q = projections[group[0]]
         bundles.append(Bundle(q.pre, q.low, q.high, row))
         row += q.high - q.low
-    lengths = [sum(read[k].lengths() for k in group) for group in groups]
-    starts = np.concatenate([[0], *lengths]).astype(np.int64).cumsum()
     rowwise = _row_weights(groups, [r.weights for r in read], bundles)
     width = slices * (last - first + 1) + 1
     index = np.uint16 if _most_inputs(sizes, ports, slices) <= NARROW else np.uint32
-    runs, targets, packed = _room(row * width, starts[-1], index, dtype, rowwise is None)
+    a_synapse = np.dtype(index).itemsize + (np.dtype(dtype).itemsize if rowwise is None else 0)
+    expected = int(sum(r.rule.expected for r in read))
+    require_memory(
+        a_synapse * expected + 4 * row * width, f"the network's {expected} synapses, packed,"
+    )
+    lengths = [sum(read[k].lengths() for k in group) for group in groups]
+    starts = np.concatenate([[0], *lengths]).astype(np.int64).cumsum()
+    total = int(starts[-1])
+    runs = empty((row * width,), np.uint32, "the runs of all synapses")
+    targets = empty((total,), index, "the targets of all synapses")
+    packed = empty((0 if rowwise is not None else total,), dtype, "the weights of all synapses")
     feeds = [
         (b.high - b.low, [read[k].feed(projections[k]) for k in group])
         for b, group in zip(bundles, groups, strict=True)
@@ -202,15 +210,6 @@ class _Read(NamedTuple):
         by_synapse = sparse and np.shape(q.delays) == q.conn.indices.shape
         dt = q.delays.dt if self.delays is None else 1.0
         return *self, by_synapse, dt, q.post, q.port
-
-
-def _room(runs: int, synapses: int, index: Any, dtype: Any, by_synapse: bool) -> list[np.ndarray]:
-    """Memory for runs, targets and weights, if there is enough for all of them."""
-    total = int(synapses)
-    shapes = [(runs, np.uint32), (total, index), (total if by_synapse else 0, dtype)]
-    need = sum(n * np.dtype(kind).itemsize for n, kind in shapes)
-    require_memory(need, f"the {total} synapses of the network, packed,")
-    return [empty((n,), kind, "packed synapses") for n, kind in shapes]
 
 
 def _rule(conn: Any) -> Any:
