@@ -15,20 +15,9 @@ namespace {
 
 template <class T>
 using Vector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-template <class T>
-using Matrix = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 void require(bool sound, const char* message) {
   if (!sound) throw std::invalid_argument(message);
-}
-
-void fixed_num(uint64_t seed, int64_t n_post, bool skip_self, bool distinct,
-               Matrix<int32_t> targets) {
-  const int64_t n_pre = int64_t(targets.shape(0)), fan = int64_t(targets.shape(1));
-  require(fan == 0 || n_post - skip_self > 0, "no target to draw from");
-  require(!distinct || fan <= n_post - skip_self, "more targets than there are");
-  nb::gil_scoped_release release;
-  spikexla::fixed_num(seed, n_pre, n_post, fan, skip_self, distinct, targets.data());
 }
 
 void draw_rows(uint64_t seed, int64_t n_post, bool skip_self, bool distinct,
@@ -86,8 +75,6 @@ void from_arrays(Vector<const int32_t> pre, Vector<const int32_t> post, Vector<i
 
 void add_builders(nb::module_& m) {
   using namespace nb::literals;
-  m.def("fixed_num", &fixed_num, "seed"_a, "n_post"_a, "skip_self"_a, "distinct"_a,
-        nb::arg("targets").noconvert());
   m.def("draw_rows", &draw_rows, "seed"_a, "n_post"_a, "skip_self"_a, "distinct"_a,
         nb::arg("indptr").noconvert(), nb::arg("targets").noconvert());
   m.def("fixed_prob_count", &fixed_prob_count, "seed"_a, "n_post"_a, "p"_a, "skip_self"_a,

@@ -1,20 +1,16 @@
-// Rules of drawn rows as Python objects. Their meaning is checked in spikexla/connect; here only
-// what keeps a wrong call inside its memory.
+// The meaning of rules is checked in spikexla/connect; here only what keeps a wrong call inside its
+// memory.
 #include "rows_module.h"
 
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 
 #include <algorithm>
 #include <array>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <tuple>
-
-#include "cpu/rows.h"
 
 namespace nb = nanobind;
 
@@ -23,8 +19,9 @@ namespace {
 using spikexla::RowRule;
 using spikexla::RowValues;
 using spikexla::abi::Law;
+
 template <class T>
-using Vector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Vector = Rule::Vector<T>;
 using Floats = std::optional<Vector<float>>;
 // (law, centre, spread, from, span, low, high)
 using LawArguments = std::tuple<std::string, double, double, double, double, double, double>;
@@ -46,7 +43,7 @@ int index_of(const Names& names, const std::string& name) {
 
 RowValues drawn(const LawArguments& a) {
   RowValues v;
-  v.kind = RowValues::kDrawn;
+  v.drawn = true;
   v.law = Law(index_of(kLaws, std::get<0>(a)));
   v.centre = std::get<1>(a);
   v.spread = std::get<2>(a);
@@ -56,13 +53,6 @@ RowValues drawn(const LawArguments& a) {
   v.high = float(std::get<6>(a));
   return v;
 }
-
-// Rules hold the arrays that they read.
-struct Rule {
-  RowRule rule;
-  std::optional<Vector<const int64_t>> indptr;
-  std::optional<Vector<const int32_t>> targets;
-};
 
 Rule make(const std::string& kind, uint64_t seed, int64_t n_pre, int64_t n_post, int64_t fan,
           double p, bool skip_self, bool distinct, std::optional<Vector<const int64_t>> indptr,
@@ -80,7 +70,8 @@ Rule make(const std::string& kind, uint64_t seed, int64_t n_pre, int64_t n_post,
   r.distinct = distinct;
   require(n_pre >= 0 && n_post > 0 && n_post <= INT32_MAX && fan >= 0 && p >= 0 && p <= 1,
           "a count or p is out of range");
-  const bool sized = r.kind == RowRule::kSizes || r.kind == RowRule::kGiven;
+  const bool given = r.kind == RowRule::kGiven;
+  const bool sized = r.kind == RowRule::kSizes || (given && made.indptr);
   int64_t widest = r.kind == RowRule::kFan ? fan : 0;
   if (sized) {
     require(made.indptr && int64_t(made.indptr->shape(0)) == n_pre + 1, "indptr is missing");
@@ -91,8 +82,8 @@ Rule make(const std::string& kind, uint64_t seed, int64_t n_pre, int64_t n_post,
       widest = std::max(widest, r.indptr[i + 1] - r.indptr[i]);
     }
   }
-  if (r.kind == RowRule::kGiven) {
-    require(made.targets && int64_t(made.targets->shape(0)) == r.indptr[n_pre],
+  if (given) {
+    require(made.targets && int64_t(made.targets->shape(0)) == spikexla::begin_row(r, n_pre),
             "targets do not fit indptr");
     r.targets = made.targets->data();
   } else {
@@ -114,14 +105,15 @@ void count_rows(const Rule& rule, Vector<int64_t> indptr) {
 
 void read_rows(const Rule& rule, Vector<const int64_t> indptr, Vector<int32_t> targets,
                Floats weights, Floats delays) {
-  const int64_t n_pre = rule.rule.n_pre;
-  require(
-      int64_t(indptr.shape(0)) == n_pre + 1 && indptr.data()[n_pre] == int64_t(targets.shape(0)),
-      "targets do not fit indptr");
-  for (const Floats& values : {weights, delays})
-    require(!values || values->shape(0) == targets.shape(0), "values do not fit targets");
+  const RowRule& r = rule.rule;
+  require(int64_t(indptr.shape(0)) == r.n_pre + 1 &&
+              indptr.data()[r.n_pre] == int64_t(targets.shape(0)),
+          "targets do not fit indptr");
+  for (const auto& [values, law] : {std::pair(&weights, &r.weight), std::pair(&delays, &r.delay)})
+    require(!*values || (law->drawn && (*values)->shape(0) == targets.shape(0)),
+            "values do not fit targets");
   nb::gil_scoped_release release;
-  spikexla::read_rows(rule.rule, indptr.data(), targets.data(), weights ? weights->data() : nullptr,
+  spikexla::read_rows(r, indptr.data(), targets.data(), weights ? weights->data() : nullptr,
                       delays ? delays->data() : nullptr);
 }
 
@@ -135,7 +127,10 @@ void draw_law(uint64_t seed, const LawArguments& law, Vector<float> out) {
 
 void add_rows(nb::module_& m) {
   using namespace nb::literals;
-  nb::class_<Rule>(m, "RowRule");
+  nb::class_<Rule>(m, "RowRule")
+      .def_prop_ro("n_pre", [](const Rule& r) { return r.rule.n_pre; })
+      .def_prop_ro("n_post", [](const Rule& r) { return r.rule.n_post; })
+      .def_prop_ro("expected", [](const Rule& r) { return spikexla::expected_synapses(r.rule); });
   m.def("row_rule", &make, "kind"_a, "seed"_a, "n_pre"_a, "n_post"_a, "fan"_a = 0, "p"_a = 0.0,
         "skip_self"_a = false, "distinct"_a = false, nb::arg("indptr").noconvert() = nb::none(),
         nb::arg("targets").noconvert() = nb::none(), "weight"_a = nb::none(),

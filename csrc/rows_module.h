@@ -1,6 +1,22 @@
+// Rules of drawn rows as Python objects.
 #pragma once
 
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
 
-// Adds the rules of drawn rows to the Python module.
+#include <optional>
+
+#include "cpu/rows.h"
+
+// A rule holds the arrays that it reads.
+struct Rule {
+  template <class T>
+  using Vector = nanobind::ndarray<T, nanobind::ndim<1>, nanobind::c_contig, nanobind::device::cpu>;
+
+  spikexla::RowRule rule;
+  std::optional<Vector<const int64_t>> indptr;
+  std::optional<Vector<const int32_t>> targets;
+};
+
+// Adds them to the Python module.
 void add_rows(nanobind::module_& m);

@@ -5,9 +5,11 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/vector.h>
 
+#include <optional>
 #include <stdexcept>
 
 #include "cpu/wiring.h"
+#include "rows_module.h"
 
 namespace nb = nanobind;
 
@@ -16,35 +18,39 @@ namespace {
 template <class T>
 using Vector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
+// The array of an optional element.
+template <class T>
+std::optional<Vector<T>> array(nb::handle h) {
+  return h.is_none() ? std::nullopt : std::optional(nb::cast<Vector<T>>(h));
+}
+
 template <class T>
 spikexla::Feed<T> feed(nb::handle given, int64_t rows) {
-  const nb::tuple f = nb::cast<nb::tuple>(given);  // (begins, targets, fan, weights, delays, ...)
-  const auto begins =
-      nb::cast<nb::ndarray<nb::ro, nb::ndim<1>, nb::c_contig, nb::device::cpu>>(f[0]);
-  const auto targets = nb::cast<Vector<const int32_t>>(f[1]);
-  const auto weights = nb::cast<Vector<const T>>(f[3]);
-  const auto delays = nb::cast<Vector<const uint16_t>>(f[4]);
+  const nb::tuple f = nb::cast<nb::tuple>(given);  // (rule, weights, delays, by_synapse, dt, ...)
   spikexla::Feed<T> q{};
-  q.rows.fan = nb::cast<int64_t>(f[2]);
-  q.rows.total = int64_t(targets.shape(0));
-  q.rows.targets = targets.data();
-  const bool fixed = begins.shape(0) == 0;
-  if (!fixed && begins.dtype() == nb::dtype<int32_t>())
-    q.rows.small = static_cast<const int32_t*>(begins.data());
-  else if (!fixed && begins.dtype() == nb::dtype<int64_t>())
-    q.rows.large = static_cast<const int64_t*>(begins.data());
-  const auto each = [&](size_t n) { return int64_t(n) == q.rows.total; };
-  const bool by_row = int64_t(delays.shape(0)) == rows && !nb::cast<bool>(f[5]);
-  if ((fixed ? q.rows.fan * rows != q.rows.total : int64_t(begins.shape(0)) != rows + 1) ||
-      (!fixed && !q.rows.small && !q.rows.large) ||
-      !(weights.shape(0) == 1 || each(weights.shape(0))) ||
-      !(delays.shape(0) == 1 || by_row || each(delays.shape(0))))
+  q.rule = nb::cast<const Rule&>(f[0]).rule;
+  const auto weights = array<const T>(f[1]);
+  const auto delays = array<const uint16_t>(f[2]);
+  const bool known = spikexla::begins_known(q.rule);
+  const int64_t total = known ? spikexla::begin_row(q.rule, rows) : 0;
+  if (weights) {
+    q.weights = weights->data();
+    q.by_synapse = weights->shape(0) != 1;
+  }
+  q.delays.dt = nb::cast<double>(f[4]);
+  if (delays) {
+    q.delays.at = delays->data();
+    q.delays.by_synapse = delays->shape(0) != 1 && nb::cast<bool>(f[3]);
+    q.delays.by_row = delays->shape(0) != 1 && !q.delays.by_synapse;
+  }
+  const auto each = [&](const auto& x) { return known && int64_t(x->shape(0)) == total; };
+  if (q.rule.n_pre != rows || !(weights ? !q.by_synapse || each(weights) : q.rule.weight.drawn) ||
+      !(!delays               ? q.rule.delay.drawn && q.delays.dt > 0
+        : q.delays.by_synapse ? each(delays)
+                              : !q.delays.by_row || int64_t(delays->shape(0)) == rows))
     throw std::invalid_argument("the arrays of a projection do not fit together");
-  q.weights = weights.data();
-  q.by_synapse = weights.shape(0) != 1;
-  q.delays = {delays.data(), delays.shape(0) != 1 && by_row, delays.shape(0) != 1 && !by_row};
-  q.post = nb::cast<int64_t>(f[6]);
-  q.port = nb::cast<int64_t>(f[7]);
+  q.post = nb::cast<int64_t>(f[5]);
+  q.port = nb::cast<int64_t>(f[6]);
   return q;
 }
 
@@ -60,7 +66,8 @@ bool pack(int64_t slices, const std::vector<int64_t>& sizes, const std::vector<i
     for (nb::handle f : nb::cast<nb::list>(both[1])) {
       packed.back().feeds.push_back(feed<T>(f, packed.back().rows));
       const auto& q = packed.back().feeds.back();
-      if (q.post < 0 || q.post >= int64_t(sizes.size()) || q.port < 0 || q.port >= ports[q.post])
+      if (q.post < 0 || q.post >= int64_t(sizes.size()) || q.port < 0 || q.port >= ports[q.post] ||
+          q.rule.n_post != sizes[q.post])
         throw std::invalid_argument("a projection feeds a port that does not exist");
     }
     rows += packed.back().rows;

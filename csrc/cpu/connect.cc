@@ -63,16 +63,6 @@ void walk(const BernoulliRows& m, const Blocks& blocks, int64_t task, const Visi
 
 }  // namespace
 
-void fixed_num(uint64_t seed, int64_t n_pre, int64_t n_post, int64_t fan, bool skip_self,
-               bool distinct, int32_t* targets) {
-  if (fan == 0 || n_pre == 0) return;
-  const Blocks blocks(n_pre, double(fan), abi::kDrawLanes);
-  on_all_cores(blocks.count(), n_pre * fan, [&](int64_t task) {
-    draw({seed, blocks.first(task), blocks.last(task), fan, n_post, skip_self, distinct, nullptr,
-          targets, nullptr});
-  });
-}
-
 void draw_rows(uint64_t seed, int64_t n_pre, int64_t n_post, const int64_t* indptr, bool skip_self,
                bool distinct, int32_t* targets) {
   const int64_t total = indptr[n_pre];

@@ -6,11 +6,7 @@
 
 namespace spikexla {
 
-// targets: (n_pre, fan).
-void fixed_num(uint64_t seed, int64_t n_pre, int64_t n_post, int64_t fan, bool skip_self,
-               bool distinct, int32_t* targets);
-
-// The same with indptr[i + 1] - indptr[i] targets for source i.
+// indptr[i + 1] - indptr[i] targets for source i, uniform.
 void draw_rows(uint64_t seed, int64_t n_pre, int64_t n_post, const int64_t* indptr, bool skip_self,
                bool distinct, int32_t* targets);
 

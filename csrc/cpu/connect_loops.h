@@ -170,7 +170,7 @@ inline void draw_bitmap(const DrawRows& a, int64_t row, uint32_t* bitmap, int32_
 // Row `row`, which lane `l` of the room holds.
 inline void finish_row(const DrawRows& a, int64_t row, int64_t l) {
   const int64_t fan = a.size(row);
-  int32_t* to = a.targets + a.begin(row);
+  int32_t* to = a.targets + a.begins[row];
   for (int64_t k = 0; k < fan; ++k) to[k] = int32_t(a.room[k * kLanes + l]);
   if (a.fan > kNetworkFan)
     radix_sort(reinterpret_cast<uint32_t*>(to), fan, a.room + a.fan * kLanes, a.n_post);
@@ -187,15 +187,15 @@ inline void draw_rows(const DrawRows& a) {
     }
     if (!all_marked) {
       draw_lanes(a, row, a.room);
-      if (a.begins)  // what a shorter row has too many goes behind its targets
-        for (int64_t l = 0; l < lanes; ++l)
-          for (int64_t k = a.size(row + l); k < a.fan; ++k) a.room[k * kLanes + l] = ~uint32_t{0};
+      for (int64_t l = 0; l < lanes;
+           ++l)  // what a shorter row has too many goes behind its targets
+        for (int64_t k = a.size(row + l); k < a.fan; ++k) a.room[k * kLanes + l] = ~uint32_t{0};
       if (a.fan <= kNetworkFan) sort_lanes(a.room, a.fan);
       for (int64_t l = 0; l < lanes; ++l)
         if (!marked[l]) finish_row(a, row + l, l);
     }
     for (int64_t l = 0; l < lanes; ++l)
-      if (marked[l]) draw_bitmap(a, row + l, a.room, a.targets + a.begin(row + l));
+      if (marked[l]) draw_bitmap(a, row + l, a.room, a.targets + a.begins[row + l]);
   }
 }
 

@@ -12,8 +12,7 @@ namespace spikexla {
 namespace {
 
 // Purposes that no other draw has (cpu/connect_loops.h).
-constexpr uint32_t kOrder = 0x30000, kWeight = 0x40000, kDelay = 0x50000, kSelect = 0x60000,
-                   kExtra = 0x70000, kFlat = 0x80000;
+constexpr uint32_t kOrder = 0x30000, kSelect = 0x60000, kExtra = 0x70000, kFlat = 0x80000;
 
 const abi::SparseLoops& loops() { return *abi::table().sparse; }
 
@@ -126,24 +125,6 @@ int64_t bernoulli(const RowRule& r, int64_t row, const Visit& visit) {
   }
 }
 
-void values(const RowRule& r, const RowValues& v, uint32_t stream, int64_t row, int64_t begin,
-            int64_t n, float* to) {
-  if (!to || n == 0) return;
-  switch (v.kind) {
-    case RowValues::kConstant:
-      std::fill(to, to + n, v.constant);
-      return;
-    case RowValues::kGiven:
-      std::copy(v.given + begin, v.given + begin + n, to);
-      return;
-    case RowValues::kDrawn:
-      loops().draw_values({r.seed, uint64_t(row), stream, v.law, v.centre, v.spread, v.from, v.span,
-                           v.low, v.high, 0, n, to});
-  }
-}
-
-int64_t begin_row(const RowRule& r, int64_t row) { return r.indptr ? r.indptr[row] : row * r.fan; }
-
 template <class Body>
 void each_block(const RowRule& r, int64_t work, const Body& body) {
   const int64_t block = std::clamp<int64_t>(16384 * r.n_pre / std::max<int64_t>(work, 1), 1, 4096);
@@ -155,13 +136,30 @@ void each_block(const RowRule& r, int64_t work, const Body& body) {
 
 }  // namespace
 
+double expected_synapses(const RowRule& r) {
+  const double pairs = double(r.n_pre) * double(r.n_post);
+  switch (r.kind) {
+    case RowRule::kFan:
+      return double(r.n_pre) * double(r.fan);
+    case RowRule::kSizes:
+    case RowRule::kGiven:
+      return double(begin_row(r, r.n_pre));
+    case RowRule::kProb:
+      return pairs * r.p;
+    case RowRule::kAll:
+      return pairs;
+    case RowRule::kOneToOne:
+      return double(r.n_pre);
+  }
+  return 0;
+}
+
 int64_t count_row(const RowRule& r, int64_t row) {
   switch (r.kind) {
     case RowRule::kFan:
-      return r.fan;
     case RowRule::kSizes:
     case RowRule::kGiven:
-      return r.indptr[row + 1] - r.indptr[row];
+      return begin_row(r, row + 1) - begin_row(r, row);
     case RowRule::kProb:
       return bernoulli(r, row, [](int64_t, int32_t) {});
     case RowRule::kAll:
@@ -170,6 +168,16 @@ int64_t count_row(const RowRule& r, int64_t row) {
       return row < r.n_post && !r.skip_self;
   }
   return 0;
+}
+
+int64_t most_in_row(const RowRule& r, int64_t row) {
+  return r.kind == RowRule::kProb ? r.n_post : count_row(r, row);
+}
+
+void read_values(const RowRule& r, const RowValues& v, uint32_t stream, int64_t row, int64_t n,
+                 float* to) {
+  loops().draw_values({r.seed, uint64_t(row), stream, v.law, v.centre, v.spread, v.from, v.span,
+                       v.low, v.high, 0, n, to});
 }
 
 int64_t read_row(const RowRule& r, int64_t row, int32_t* targets, float* weights, float* delays) {
@@ -181,7 +189,7 @@ int64_t read_row(const RowRule& r, int64_t row, int32_t* targets, float* weights
     if (r.kind == RowRule::kOneToOne) {
       if (n) *targets = int32_t(row);
     } else if (r.kind == RowRule::kGiven) {
-      std::copy(r.targets + r.indptr[row], r.targets + r.indptr[row + 1], targets);
+      std::copy_n(r.targets + begin_row(r, row), n, targets);
     } else if (r.kind == RowRule::kAll) {
       const Width w = width_of(r, row);
       for (int64_t x = 0; x < n; ++x) targets[x] = w.target(x);
@@ -189,16 +197,15 @@ int64_t read_row(const RowRule& r, int64_t row, int32_t* targets, float* weights
       uniform_targets(r, row, n, targets);
     }
   }
-  const int64_t begin = begin_row(r, row);
-  values(r, r.weight, kWeight, row, begin, n, weights);
-  values(r, r.delay, kDelay, row, begin, n, delays);
+  if (weights) read_values(r, r.weight, kWeightStream, row, n, weights);
+  if (delays) read_values(r, r.delay, kDelayStream, row, n, delays);
   return n;
 }
 
 void count_rows(const RowRule& r, int64_t* indptr) {
   indptr[0] = 0;
-  const double expected = r.kind == RowRule::kProb ? double(r.n_pre) * double(r.n_post) * r.p : 0;
-  each_block(r, int64_t(std::min(1e15, expected)),
+  const double drawn = r.kind == RowRule::kProb ? expected_synapses(r) : 0;
+  each_block(r, int64_t(std::min(1e15, drawn)),
              [&](int64_t row) { indptr[row + 1] = count_row(r, row); });
   for (int64_t i = 0; i < r.n_pre; ++i) indptr[i + 1] += indptr[i];
 }

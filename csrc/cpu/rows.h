@@ -10,13 +10,10 @@
 
 namespace spikexla {
 
-// One value a synapse: the same for all, given in the order of synapses, or drawn from a law.
+// One value a synapse, drawn from a law whose parameters are those of abi::DrawValues.
 struct RowValues {
-  enum Kind : int32_t { kConstant, kGiven, kDrawn };
-  Kind kind = kConstant;
-  float constant = 0;
-  const float* given = nullptr;
-  abi::Law law = abi::Law::kNormal;  // and its parameters, as abi::DrawValues has them
+  bool drawn = false;  // else there are none
+  abi::Law law = abi::Law::kNormal;
   double centre = 0, spread = 0, from = 0, span = 1;
   float low = 0, high = 0;
 };
@@ -28,7 +25,7 @@ struct RowRule {
     kProb,      // each target with probability p
     kAll,       // every target
     kOneToOne,  // target i
-    kGiven,     // targets[indptr[i] .. indptr[i + 1])
+    kGiven,     // targets[begin_row(i) .. begin_row(i + 1))
   };
   Kind kind = kFan;
   uint64_t seed = 0;
@@ -40,12 +37,33 @@ struct RowRule {
   RowValues weight, delay;
 };
 
+// The purposes of draws that are values (cpu/connect_loops.h).
+inline constexpr uint32_t kWeightStream = 0x40000, kDelayStream = 0x50000;
+
+// About how many synapses there are in all, without drawing any.
+double expected_synapses(const RowRule& rule);
+
 // The number of synapses of a row; for kProb they are drawn, else it is known.
 int64_t count_row(const RowRule& rule, int64_t row);
 
-// Fills count_row elements of each array and returns their number. A null array is not wanted.
-// `targets` is.
+// No row has more, which is known without drawing.
+int64_t most_in_row(const RowRule& rule, int64_t row);
+
+// Where a row begins among all synapses, for the rules that know: kFan, kSizes and kGiven.
+inline bool begins_known(const RowRule& r) {
+  return r.kind == RowRule::kFan || r.kind == RowRule::kSizes || r.kind == RowRule::kGiven;
+}
+inline int64_t begin_row(const RowRule& r, int64_t row) {
+  return r.indptr ? r.indptr[row] : row * r.fan;
+}
+
+// Fills count_row elements of each array and returns their number. Null weights or delays are not
+// wanted.
 int64_t read_row(const RowRule& rule, int64_t row, int32_t* targets, float* weights, float* delays);
+
+// The weights or delays (`values`, `stream`) of a row of `n` synapses.
+void read_values(const RowRule& rule, const RowValues& values, uint32_t stream, int64_t row,
+                 int64_t n, float* to);
 
 // All rows on all cores: first indptr (n_pre + 1), then arrays of indptr[n_pre] elements.
 void count_rows(const RowRule& rule, int64_t* indptr);

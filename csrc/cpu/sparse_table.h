@@ -50,8 +50,8 @@ inline constexpr int64_t kNetworkFan = 512;  // longer rows are sorted one by on
 inline constexpr double kFarAway = 1e18;     // a gap that no row reaches over
 
 // Rows [first, last) of sorted targets, uniform in [0, n_post) or, with `skip_self` in rows
-// i < n_post, in that without i. Row i fills targets[begins[i], begins[i + 1]); without `begins`
-// every row has `fan` targets. With it, `fan` is the largest row of [first, last).
+// i < n_post, in that without i. Row i fills targets[begins[i], begins[i + 1]); `fan` is the
+// largest row of [first, last).
 struct DrawRows {
   uint64_t seed;
   int64_t first, last, fan, n_post;
@@ -60,8 +60,7 @@ struct DrawRows {
   int32_t* targets;  // of row 0
   uint32_t* room;    // draw_room() words
 
-  constexpr int64_t begin(int64_t row) const { return begins ? begins[row] : row * fan; }
-  constexpr int64_t size(int64_t row) const { return begins ? begins[row + 1] - begins[row] : fan; }
+  constexpr int64_t size(int64_t row) const { return begins[row + 1] - begins[row]; }
 };
 
 constexpr bool use_bitmap(const DrawRows& a, int64_t fan) {

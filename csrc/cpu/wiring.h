@@ -7,23 +7,28 @@
 // sum does not depend on the number of slices.
 #pragma once
 
+#include <vector>
+
+#include "cpu/rows.h"
 #include "cpu/slices.h"
-#include "cpu/sparse_table.h"
 
 namespace spikexla {
 
-// The delays of one projection in steps: one for all, one a source or one a synapse.
+// The delays of one projection in steps: one for all, one a source or one a synapse; or those that
+// its rule draws, in ms.
 struct Delays {
-  const uint16_t* at;
+  const uint16_t* at;  // null: drawn
   bool by_row, by_synapse;
+  double dt;  // ms a step
 };
 
-// What one projection of a bundle adds to each row.
+// What one projection of a bundle adds to each row. One weight or delay a synapse is given in the
+// order of a rule that knows where its rows begin (`begins_known`).
 template <class T>
 struct Feed {
-  abi::RowsView rows;
-  const T* weights;
-  bool by_synapse;  // one weight a synapse, else one for all
+  RowRule rule;
+  const T* weights;  // null: those that the rule draws
+  bool by_synapse;   // one weight a synapse, else one for all
   Delays delays;
   int64_t post, port;
 };
@@ -42,8 +47,9 @@ struct Runs {
   int64_t first_delay, delays;
 };
 
-// Fills runs, targets and, unless null, weights, on all cores. False if a target, a delay or a
-// begin is out of range, or a row does not have the length that `starts` gives it.
+// Fills runs, targets and, unless null, weights, on all cores, and reads each row from its rule as
+// it is packed. False if a target or a delay is out of range, targets do not ascend, or a row does
+// not have the length that `starts` gives it.
 template <class T, class Index>
 bool pack_wiring(const Slices& slices, const std::vector<Bundle<T>>& bundles, const Runs& runs,
                  Index* targets, T* weights);

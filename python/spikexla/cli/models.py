@@ -115,7 +115,7 @@ class MicrocircuitModel(Model):
         from ..network.microcircuit import synapse_numbers
 
         synapses = float(synapse_numbers().sum()) * options.scale**2
-        return f"--scale {options.scale:g}", 20 * synapses  # target, weight, delay; drawn, packed
+        return f"--scale {options.scale:g}", 6 * synapses  # target and weight, packed
 
     def make(self, options: Any) -> Any:
         from ..network import Microcircuit

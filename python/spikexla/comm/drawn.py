@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -14,7 +16,7 @@ from ..connect.drawn import describe
 from ..connect.rules import Rule
 from ..dynamics import Size, shape_of
 from ..module import Module
-from ..state import ParamState, State
+from ..state import ACTIVE, ParamState, State
 from ..synapse.base import plain, unit_name
 from ..units import attach, mantissa
 from .base import EventComm, drawn_seed
@@ -32,7 +34,8 @@ class EventDrawn(EventComm):
     allow_autapses=False: no pairs (i, i). allow_multapses=False: no pair twice.
 
     `conn`, `weight` and `delay` are drawn when first read; `description` is what they are drawn
-    from. A drawn weight joins the states of the module then.
+    from. A drawn weight joins the states of the module then. `sx.simulate` packs the synapses
+    straight from the description, without these arrays, unless somebody has read them.
 
     Errors: ValueError for a rule that cannot be kept or a delay that could be negative,
     MemoryError, before memory is asked for, when the synapses are drawn.
@@ -89,24 +92,57 @@ class EventDrawn(EventComm):
         return self._delay
 
     @property
+    def delay_range(self) -> tuple[float, float] | None:
+        """The ms between which all drawn delays lie; None where delays are not drawn."""
+        law = self.description.delay
+        if law is None:
+            return None
+        return float(np.float32(law[-2])), float(np.float32(law[-1]))  # as they are drawn
+
+    @property
     def longest_delay(self) -> float | None:
         """The ms that no drawn delay exceeds; None where delays are not drawn."""
-        law = self.description.delay
-        return None if law is None else float(np.float32(law[-1]))  # as they are drawn
+        return None if self.delay_range is None else self.delay_range[1]
+
+    @property
+    def undrawn(self) -> bool:
+        """Whether nobody has asked for the synapses yet."""
+        return "conn" not in vars(self)
+
+    @property
+    def given_weight(self) -> jax.Array | None:
+        """`weight_mantissa`, or None while the weights are a law."""
+        return self.weight_mantissa if "weight" in vars(self) else None
+
+    @property
+    def unit(self) -> str | None:
+        """See `EventComm`; asks for no synapses."""
+        return unit_name(self.weight.value) if "weight" in vars(self) else self._unit
 
     def __getattr__(self, name: str) -> Any:
         if name not in _LAZY or "description" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        with jax.ensure_compile_time_eval():
+        with _untraced():
             drawn = self.description.build()
             self.conn = drawn.conn
             if drawn.delay is not None:
                 self._delay = drawn.delay
-            if drawn.weight is not None:
+            if drawn.weight is not None and "weight" not in vars(self):
                 number = jnp.asarray(drawn.weight)
                 weight = number if self._unit is None else attach(number, self._unit)
                 self.weight = self.param_type(self._weight(weight, number.shape))
         return self.__dict__[name]
+
+
+@contextlib.contextmanager
+def _untraced() -> Iterator[None]:
+    """What is created here belongs to no trace: concrete values that are made when first read."""
+    frame, ACTIVE.frame = ACTIVE.frame, None
+    try:
+        with jax.ensure_compile_time_eval():
+            yield
+    finally:
+        ACTIVE.frame = frame
 
 
 def _weight_number(value: Any) -> float:

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+import abc
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
-from ..connect import fixed_num_post, fixed_num_pre, fixed_prob, fixed_total
+from ..connect import Connectivity, fixed_num_post, fixed_num_pre, fixed_prob, fixed_total
 from ..dynamics import Size, shape_of
 from ..state import ParamState
 from .base import EventComm, drawn_seed
 
 
-class EventFixedProb(EventComm):
+class _EventFixed(EventComm, abc.ABC):
+    """Draws its connections with `draw(n_pre, n_post, seed=...)`."""
+
+    @abc.abstractmethod
+    def __init__(
+        self,
+        draw: Callable[..., Connectivity],
+        in_size: Size,
+        out_size: Size,
+        weight: Any,
+        seed: int | None,
+        name: str | None,
+        param_type: type,
+    ) -> None:
+        sizes = [
+            math.prod(shape_of(size, f"{type(self).__name__}: {what}"))
+            for size, what in ((in_size, "in_size"), (out_size, "out_size"))
+        ]
+        seed = drawn_seed(seed)
+        conn = draw(*sizes, seed=seed)
+        super().__init__(in_size, out_size, conn, weight, name=name, param_type=param_type)
+        self.seed = seed
+
+
+class EventFixedProb(_EventFixed):
     """Connects every pair independently with probability `prob`.
 
     in_size, out_size: numbers of sources and targets. weight: see `EventComm`. seed: an integer
@@ -34,14 +61,12 @@ class EventFixedProb(EventComm):
         name: str | None = None,
         param_type: type = ParamState,
     ) -> None:
-        n_pre, n_post = _counts(type(self).__name__, in_size, out_size)
-        seed = drawn_seed(seed)
-        conn = fixed_prob(n_pre, n_post, prob, seed=seed, allow_autapses=allow_autapses)
-        super().__init__(in_size, out_size, conn, weight, name=name, param_type=param_type)
-        self.prob, self.seed = prob, seed
+        draw = functools.partial(fixed_prob, p=prob, allow_autapses=allow_autapses)
+        super().__init__(draw, in_size, out_size, weight, seed, name, param_type)
+        self.prob = prob
 
 
-class EventFixedNumConn(EventComm):
+class EventFixedNumConn(_EventFixed):
     """Draws the same number of targets for every source (or of sources for every target).
 
     conn_num: how many; a float is a fraction of those there are. efferent_target: 'post' draws
@@ -67,34 +92,32 @@ class EventFixedNumConn(EventComm):
         name: str | None = None,
         param_type: type = ParamState,
     ) -> None:
-        n_pre, n_post = _counts(type(self).__name__, in_size, out_size)
         if efferent_target not in ("pre", "post"):
             raise ValueError(
                 f"efferent_target={efferent_target!r}; choose 'post' (targets of each source) or "
                 "'pre' (sources of each target)"
             )
-        seed, forward = drawn_seed(seed), efferent_target == "post"
+        forward = efferent_target == "post"
         if isinstance(conn_num, float):
             if not 0.0 <= conn_num <= 1.0:
                 raise ValueError(
                     f"conn_num={conn_num} is a float, so a fraction in [0, 1]; give a number of "
                     "connections as an int"
                 )
-            conn_num = int((n_post if forward else n_pre) * conn_num)
-        draw = fixed_num_post if forward else fixed_num_pre
-        conn = draw(
-            n_pre,
-            n_post,
-            conn_num,
-            seed=seed,
+            size, what = (out_size, "out_size") if forward else (in_size, "in_size")
+            choices = math.prod(shape_of(size, f"{type(self).__name__}: {what}"))
+            conn_num = int(choices * conn_num)
+        draw = functools.partial(
+            fixed_num_post if forward else fixed_num_pre,
+            k=conn_num,
             allow_multapses=allow_multi_conn,
             allow_autapses=allow_autapses,
         )
-        super().__init__(in_size, out_size, conn, conn_weight, name=name, param_type=param_type)
-        self.conn_num, self.seed = conn_num, seed
+        super().__init__(draw, in_size, out_size, conn_weight, seed, name, param_type)
+        self.conn_num = conn_num
 
 
-class EventFixedTotal(EventComm):
+class EventFixedTotal(_EventFixed):
     """Draws `total` pairs (source, target) in all.
 
     allow_multapses: whether a pair may be drawn twice. Others as in `EventFixedProb`.
@@ -117,20 +140,8 @@ class EventFixedTotal(EventComm):
         name: str | None = None,
         param_type: type = ParamState,
     ) -> None:
-        n_pre, n_post = _counts(type(self).__name__, in_size, out_size)
-        seed = drawn_seed(seed)
-        conn = fixed_total(
-            n_pre,
-            n_post,
-            total,
-            seed=seed,
-            allow_autapses=allow_autapses,
-            allow_multapses=allow_multapses,
+        draw = functools.partial(
+            fixed_total, total=total, allow_autapses=allow_autapses, allow_multapses=allow_multapses
         )
-        super().__init__(in_size, out_size, conn, weight, name=name, param_type=param_type)
-        self.total, self.seed = total, seed
-
-
-def _counts(kind: str, in_size: Size, out_size: Size) -> tuple[int, int]:
-    sizes = shape_of(in_size, f"{kind}: in_size"), shape_of(out_size, f"{kind}: out_size")
-    return math.prod(sizes[0]), math.prod(sizes[1])
+        super().__init__(draw, in_size, out_size, weight, seed, name, param_type)
+        self.total = total

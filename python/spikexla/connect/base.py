@@ -265,17 +265,21 @@ def check_seed(seed: Any) -> int:
     return number
 
 
-def empty(shape: tuple[int, ...], dtype: Any, what: str) -> np.ndarray:
-    """Uninitialised memory that JAX takes over without a copy; MemoryError if it is not there."""
-    dtype = np.dtype(dtype)
-    size = int(np.prod(shape, dtype=object))
-    need = size * dtype.itemsize
+def require_memory(need: int, what: str) -> None:
+    """MemoryError if `need` bytes are not there; an estimate before the arrays of a whole task."""
     have = available_memory()
     if have is not None and need > have:
         raise MemoryError(
             f"{what} need {need / 1e9:.3g} GB, but {have / 1e9:.3g} GB are free. Use fewer neurons "
             "or synapses, or a machine with more memory."
         )
+
+
+def empty(shape: tuple[int, ...], dtype: Any, what: str) -> np.ndarray:
+    """Uninitialised memory that JAX takes over without a copy; MemoryError if it is not there."""
+    dtype = np.dtype(dtype)
+    need = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    require_memory(need, what)
     room = np.empty(need + 64, np.uint8)
     start = -room.ctypes.data % 64
     return room[start : start + need].view(dtype).reshape(shape)

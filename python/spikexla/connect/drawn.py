@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ops import library
-from .base import CSR, FixedFanOut, check_seed, count, empty, trusted_csr, trusted_fan_out
+from .base import (
+    CSR,
+    FixedFanOut,
+    check_seed,
+    count,
+    empty,
+    require_memory,
+    trusted_csr,
+    trusted_fan_out,
+)
 from .distributions import Distribution, Law
 from .rules import FixedOutDegree, Pairs, Rule
 
@@ -41,10 +50,10 @@ class Description:
     def build(self) -> Drawn:
         """All synapses, on all cores. MemoryError before memory is asked for."""
         native, values = library.native(), (self.weight, self.delay)
-        expected = int(self.rule.expected(self._pairs()))
-        words = expected * (1 + sum(v is not None for v in values)) + 2 * self.n_pre
-        empty((words,), np.int32, f"about {expected} synapses")
         rule = self.native()
+        expected = int(rule.expected)
+        words = expected * (1 + sum(v is not None for v in values)) + 2 * self.n_pre
+        require_memory(4 * words, f"about {expected} synapses")
         indptr = empty((self.n_pre + 1,), np.int64, f"the starts of {self.n_pre} rows")
         native.count_rows(rule, indptr)
         total = int(indptr[-1])

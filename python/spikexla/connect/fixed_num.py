@@ -63,7 +63,10 @@ def fixed_num_pre(
 
 def _drawn(rows, choices, k, seed, multapses, autapses) -> np.ndarray:
     drawn = empty((rows, k), np.int32, f"{rows} x {k} synapses")
-    library.native().fixed_num(seed, choices, not autapses, not multapses, drawn)
+    starts = np.arange(rows + 1) * k
+    library.native().draw_rows(
+        seed, choices, not autapses, not multapses, starts, drawn.reshape(-1)
+    )
     return drawn
 
 

@@ -68,10 +68,6 @@ class Rule(abc.ABC):
         """Raises if the rule cannot be kept; draws no synapses."""
         self.native(pairs)
 
-    def expected(self, pairs: Pairs) -> float:
-        """About how many synapses there will be."""
-        return float(pairs.n_pre) * pairs.n_post
-
 
 @dataclasses.dataclass(frozen=True)
 class FixedProb(Rule):
@@ -89,9 +85,6 @@ class FixedProb(Rule):
     def native(self, pairs: Pairs, **values: Any) -> Any:
         return pairs.rule("prob", p=float(self.p), **values)
 
-    def expected(self, pairs: Pairs) -> float:
-        return super().expected(pairs) * self.p
-
 
 @dataclasses.dataclass(frozen=True)
 class FixedOutDegree(Rule):
@@ -105,9 +98,6 @@ class FixedOutDegree(Rule):
     def native(self, pairs: Pairs, **values: Any) -> Any:
         pairs.check_choices(self.k, pairs.n_post, "target")
         return pairs.rule("fan", fan=self.k, **values)
-
-    def expected(self, pairs: Pairs) -> float:
-        return float(pairs.n_pre) * self.k
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,9 +123,6 @@ class FixedInDegree(Rule):
         )
         return pairs.given(conn, **values)
 
-    def expected(self, pairs: Pairs) -> float:
-        return float(pairs.n_post) * self.k
-
 
 @dataclasses.dataclass(frozen=True)
 class FixedTotal(Rule):
@@ -150,9 +137,6 @@ class FixedTotal(Rule):
         widths = checked_widths(pairs.n_pre, pairs.n_post, self.k, pairs.autapses, pairs.multapses)
         starts = row_starts(pairs.seed, widths, self.k, pairs.multapses)
         return pairs.rule("sizes", indptr=starts, **values)
-
-    def expected(self, pairs: Pairs) -> float:
-        return float(self.k)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -187,9 +171,6 @@ class Distance(Rule):
         )
         return pairs.given(conn, **values)
 
-    def expected(self, pairs: Pairs) -> float:
-        return 0.0  # `distance` looks after its memory
-
 
 @dataclasses.dataclass(frozen=True)
 class AllToAll(Rule):
@@ -212,6 +193,3 @@ class OneToOne(Rule):
         if not pairs.autapses:
             raise ValueError("OneToOne with allow_autapses=False connects nothing. Allow them.")
         return pairs.rule("one_to_one", **values)
-
-    def expected(self, pairs: Pairs) -> float:
-        return float(pairs.n_pre)

@@ -9,6 +9,7 @@ that is stepped in a compiled loop instead, and the reason is kept for the repor
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..comm.base import EventComm
 from ..dynamics import Inputs
 from ..module import Module
 from ..neuron.base import Neuron
@@ -209,11 +211,12 @@ def _feed(projection: Projection, given: tuple, stepped: set[int]) -> Fed:
     view = given[0]
     if view.new or id(projection.post) in stepped:
         raise NotAPlan("a projection is called after its population was stepped")
-    if not hasattr(projection.comm, "conn") or len(view.neuron.in_size) > 1:
+    if not isinstance(projection.comm, EventComm) or len(view.neuron.in_size) > 1:
         raise NotAPlan(f"{type(projection.comm).__name__} is not a sparse connection")
-    if projection.comm.conn.n_pre != view.high - view.low:
+    sources = math.prod(projection.comm.in_size)
+    if sources != view.high - view.low:
         raise ValueError(
-            f"a projection takes {projection.comm.conn.n_pre} sources but gets the spikes of "
+            f"a projection takes {sources} sources but gets the spikes of "
             f"{view.high - view.low} neurons. Give it the slice that it was built for."
         )
     return Fed(projection, view.neuron, view.low, view.high)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import weakref
 from typing import Any, NamedTuple
 
 import jax
@@ -11,13 +10,13 @@ import jax.numpy as jnp
 
 from .. import environ
 from ..neuron.base import Neuron
-from ..ops import library
 from ..ops.network_run import Poisson, Population, Port, network_run
 from ..ops.neuron_kernel import NeuronKernel
-from ..ops.wiring import Projection, Wiring, pack
+from ..ops.wiring import Wiring
 from ..synapse.coba import COBA
 from . import under_way
 from .capture import Fed, Plan
+from .packed import packed
 from .under_way import Sent
 
 
@@ -71,22 +70,15 @@ class Engine:
         return [f.projection.history.value for f in self._delayed()]
 
     def _wiring(self) -> Wiring:
-        """The packed synapses; those of the last run if nothing in them has changed."""
-        dt, fed = environ.get_dt_ms(), self.plan.fed
-        projections = [f.projection for f in fed]
-        arrays = [(p.comm.conn, p.comm.weight_mantissa, p.delay_steps(dt)) for p in projections]
-        places = [self._place(f) for f in fed]
-        sizes, ports = self.structure.sizes, [len(kinds) for kinds in self.structure.kinds]
-        dtype = self.populations[0].kernel_state()[0].dtype
-        what = (library.native().thread_limit(), dtype, places, sizes, ports)
-        last = _WIRED.get(self.populations[0])
-        if last is not None and last.what == what and _same(last.arrays, arrays):
-            return last.wiring
-        wired = [Projection(*place, *its) for place, its in zip(places, arrays, strict=True)]
-        kept = max((sent.steps for sent in self.structure.sent), default=0)
-        wiring = pack(sizes, ports, wired, dtype, kept)
-        _WIRED[self.populations[0]] = _Wired(what, arrays, wiring)
-        return wiring
+        fed, kinds = self.plan.fed, self.structure.kinds
+        return packed(
+            self.populations[0],
+            [f.projection for f in fed],
+            [self._place(f) for f in fed],
+            self.structure.sizes,
+            [len(its) for its in kinds],
+            max((sent.steps for sent in self.structure.sent), default=0),
+        )
 
     def _constants(self) -> Any:
         """All that a step reads and does not write, as arguments: nothing is baked in."""
@@ -138,24 +130,6 @@ class Engine:
             for p, rng in zip(its, values, strict=True):
                 p.rng.value = rng
         return jax.block_until_ready((rasters, states))[0]
-
-
-class _Wired(NamedTuple):
-    """The synapses of the last run of a network, and what they were packed from."""
-
-    what: tuple
-    arrays: list
-    wiring: Wiring
-
-
-# By the network's first population: what is packed lives as long as that.
-_WIRED: weakref.WeakKeyDictionary[Neuron, _Wired] = weakref.WeakKeyDictionary()
-
-
-def _same(old: list, new: list) -> bool:
-    """Whether these are the very arrays, which do not change."""
-    old, new = jax.tree.leaves(old), jax.tree.leaves(new)
-    return len(old) == len(new) and all(a is b for a, b in zip(old, new, strict=True))
 
 
 def _one_or_each(in_size: tuple[int, ...], x: Any) -> Any:

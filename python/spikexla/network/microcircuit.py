@@ -75,7 +75,8 @@ class Microcircuit(Module):
     step of dt, which is 0.1 ms in the literature.
 
     Errors: ValueError for a scale outside of (0, 1] or too small for a neuron in each population,
-    and for another drive; MemoryError, before it is taken, if the synapses do not fit.
+    and for another drive. Synapses are drawn when they are first used; that raises MemoryError,
+    before memory is taken, if they do not fit.
 
     Source: Potjans & Diesmann, Cereb Cortex 24:785 (2014), tables 4 and 5.
 

@@ -166,10 +166,11 @@ def _check_projections(
                 f"network_run: projection {k} connects {q.conn.n_pre} sources to {q.conn.n_post} "
                 f"targets, but there are {n_pre} and {n_post}."
             )
-        if jnp.size(q.weights) != 1 and jnp.shape(q.weights) != q.conn.indices.shape:
+        shape = getattr(getattr(q.conn, "indices", None), "shape", None)  # a rule has none
+        if q.weights is not None and jnp.size(q.weights) != 1 and jnp.shape(q.weights) != shape:
             raise ValueError(
                 f"network_run: projection {k} has weights of shape {jnp.shape(q.weights)}, which "
-                f"must be one number or {q.conn.indices.shape}, one a synapse."
+                f"must be one number{'' if shape is None else f' or {shape}, one a synapse'}."
             )
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ..connect.base import empty
+from ..connect.base import Connectivity, empty, require_memory
 from . import library
 
 NARROW = 2**16  # inputs of a slice that a 16-bit target can name
@@ -19,17 +19,28 @@ WORTH = 1024  # neurons that are worth a slice of their own
 MOST_DELAY = 1023  # steps
 
 
+class DrawnDelays(NamedTuple):
+    """Delays that a rule draws, in ms: in steps of `dt` ms they lie in [first, last]."""
+
+    dt: float
+    first: int
+    last: int
+
+
 class Projection(NamedTuple):
-    """Sources [low, high) of population `pre` feed port `port` of population `post`."""
+    """Sources [low, high) of population `pre` feed port `port` of population `post`.
+
+    A rule is drawn while it is packed; its synapses are never all in memory as arrays.
+    """
 
     pre: int
     low: int
     high: int
     post: int
     port: int
-    conn: Any  # Connectivity
-    weights: Any  # () or one a synapse
-    delays: Any = 0  # steps: (), one a source (high - low,) or one a synapse
+    conn: Any  # Connectivity, or a native RowRule
+    weights: Any  # () or one a synapse; None, those that the rule draws
+    delays: Any = 0  # steps: (), one a source (high - low,) or one a synapse; or DrawnDelays
 
 
 class Bundle(NamedTuple):
@@ -108,44 +119,40 @@ def pack(
     native = library.native()
     _refuse_traced(projections)
     slices = int(max(1, min(native.thread_limit(), sum(sizes) // WORTH)))
-    delays = [_delays(k, q) for k, q in enumerate(projections)]
-    some = [d for d in delays if d.size] or [np.zeros(1, np.uint16)]
-    first, last = min(int(d.min()) for d in some), max(int(d.max()) for d in some)
+    read = [_Read.of(k, q, dtype) for k, q in enumerate(projections)]
+    spans = [r.range(q) for q, r in zip(projections, read, strict=True)]
+    first = min((span[0] for span in spans if span), default=0)
+    last = max((span[1] for span in spans if span), default=0)
     groups = _groups(projections)
     bundles, row = [], 0
     for group in groups:
         q = projections[group[0]]
         bundles.append(Bundle(q.pre, q.low, q.high, row))
         row += q.high - q.low
-    lengths = [sum(_lengths(projections[k]) for k in group) for group in groups]
-    starts = np.concatenate([[0], *lengths]).astype(np.int64).cumsum()
-    weights = [np.asarray(q.weights, dtype).reshape(-1) for q in projections]
-    rowwise = _row_weights(groups, weights, bundles)
-    width, total = slices * (last - first + 1) + 1, int(starts[-1])
+    rowwise = _row_weights(groups, [r.weights for r in read], bundles)
+    width = slices * (last - first + 1) + 1
     index = np.uint16 if _most_inputs(sizes, ports, slices) <= NARROW else np.uint32
-    runs = empty((row * width,), np.uint32, "the synapses' runs")
+    a_synapse = np.dtype(index).itemsize + (np.dtype(dtype).itemsize if rowwise is None else 0)
+    expected = int(sum(r.rule.expected for r in read))
+    require_memory(
+        a_synapse * expected + 4 * row * width, f"the network's {expected} synapses, packed,"
+    )
+    lengths = [sum(read[k].lengths() for k in group) for group in groups]
+    starts = np.concatenate([[0], *lengths]).astype(np.int64).cumsum()
+    total = int(starts[-1])
+    runs = empty((row * width,), np.uint32, "the runs of all synapses")
     targets = empty((total,), index, "the targets of all synapses")
     packed = empty((0 if rowwise is not None else total,), dtype, "the weights of all synapses")
     feeds = [
-        (b.high - b.low, [_feed(projections[k], weights[k], delays[k]) for k in group])
+        (b.high - b.low, [read[k].feed(projections[k]) for k in group])
         for b, group in zip(bundles, groups, strict=True)
     ]
-    sound = native.pack_wiring(
-        slices,
-        list(sizes),
-        list(ports),
-        feeds,
-        first,
-        last - first + 1,
-        starts,
-        runs,
-        targets,
-        packed,
-    )
+    its = slices, list(sizes), list(ports), feeds, first, last - first + 1
+    sound = native.pack_wiring(*its, starts, runs, targets, packed)
     if not sound:
         raise ValueError(
-            "network_run: a projection's connectivity points outside of its population, or its row "
-            "starts are not ascending. Build it with spikexla.connect, which checks."
+            "network_run: a projection's connectivity points outside of its population, or its "
+            "rows are not ascending. Build it with spikexla.connect, which checks."
         )
     return Wiring(
         jnp.asarray(starts.view(np.uint32).reshape(-1, 2)),
@@ -173,10 +180,62 @@ def _most_inputs(sizes: Sequence[int], ports: Sequence[int], slices: int) -> int
     return max(sum((b - a) * k for (a, b), k in zip(its, ports, strict=True)) for its in spans)
 
 
-def _delays(k: int, q: Projection) -> np.ndarray:
-    """The delays of a projection: uint16 of (1,), (sources,) or (synapses,)."""
+class _Read(NamedTuple):
+    """What the rows of a projection are read from, checked."""
+
+    rule: Any  # native RowRule
+    weights: np.ndarray | None  # (1,) or (synapses,); None, drawn
+    delays: np.ndarray | None  # uint16 of (1,), (sources,) or (synapses,); None, drawn
+
+    @classmethod
+    def of(cls, k: int, q: Projection, dtype: Any) -> _Read:
+        weights = None if q.weights is None else np.asarray(q.weights, dtype).reshape(-1)
+        return cls(_rule(q.conn), weights, _delays(k, q))
+
+    def range(self, q: Projection) -> tuple[int, int] | None:
+        """The shortest and the longest delay, if there are any."""
+        if self.delays is None:
+            return q.delays.first, q.delays.last
+        return (int(self.delays.min()), int(self.delays.max())) if self.delays.size else None
+
+    def lengths(self) -> np.ndarray:
+        """How many synapses each source has."""
+        starts = np.empty(self.rule.n_pre + 1, np.int64)
+        library.native().count_rows(self.rule, starts)
+        return np.diff(starts)
+
+    def feed(self, q: Projection) -> tuple:
+        """The projection as csrc/wiring_module.cc takes it."""
+        sparse = isinstance(q.conn, Connectivity) and self.delays is not None
+        by_synapse = sparse and np.shape(q.delays) == q.conn.indices.shape
+        dt = q.delays.dt if self.delays is None else 1.0
+        return *self, by_synapse, dt, q.post, q.port
+
+
+def _rule(conn: Any) -> Any:
+    """The native rule of a connectivity, which may be one."""
+    if not isinstance(conn, Connectivity):
+        return conn
+    indptr, targets = getattr(conn, "indptr", None), np.asarray(conn.indices)
+    rows = (
+        {"fan": targets.shape[1]}
+        if indptr is None
+        else {"indptr": np.ascontiguousarray(indptr, np.int64)}
+    )
+    return library.native().row_rule(
+        kind="given", seed=0, n_pre=conn.n_pre, n_post=conn.n_post, targets=targets.reshape(-1),
+        **rows,
+    )  # fmt: skip
+
+
+def _delays(k: int, q: Projection) -> np.ndarray | None:
+    """The delays of a projection: uint16 of (1,), (sources,) or (synapses,); None, drawn."""
+    if isinstance(q.delays, DrawnDelays):
+        return None
     delays = np.asarray(q.delays)
-    allowed = [(), (1,), (q.high - q.low,), q.conn.indices.shape]
+    allowed = [(), (1,), (q.high - q.low,)]
+    if isinstance(q.conn, Connectivity):
+        allowed.append(q.conn.indices.shape)
     if delays.shape not in allowed or not np.issubdtype(delays.dtype, np.integer):
         raise ValueError(
             f"network_run: projection {k} has delays of shape {delays.shape} and type "
@@ -210,29 +269,14 @@ def _groups(projections: Sequence[Projection]) -> list[list[int]]:
     return groups
 
 
-def _lengths(q: Projection) -> np.ndarray:
-    if q.conn.indices.ndim == 2:
-        return np.full(q.high - q.low, q.conn.indices.shape[1], np.int64)
-    return np.diff(np.asarray(q.conn.indptr)).astype(np.int64)
-
-
 def _row_weights(groups: list, weights: list, bundles: list) -> np.ndarray | None:
     """One weight a row, if every bundle has one weight."""
     of = [
-        {float(weights[k][0]) if weights[k].size == 1 else None for k in group} for group in groups
+        {float(w[0]) if (w := weights[k]) is not None and w.size == 1 else None for k in group}
+        for group in groups
     ]
     if any(len(its) != 1 or None in its for its in of):
         return None
     first = [weights[group[0]] for group in groups]
     parts = [np.broadcast_to(w, b.high - b.low) for w, b in zip(first, bundles, strict=True)]
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
-
-
-def _feed(q: Projection, weights: np.ndarray, delays: np.ndarray) -> tuple:
-    """A projection as csrc/wiring_module.cc takes it."""
-    indices = np.asarray(q.conn.indices)
-    fan = indices.shape[1] if indices.ndim == 2 else 0
-    begins = np.zeros(0, np.int32) if indices.ndim == 2 else np.asarray(q.conn.indptr)
-    flat = indices.reshape(-1)
-    by_synapse = np.shape(q.delays) == indices.shape
-    return begins, flat, fan, weights, delays, by_synapse, q.post, q.port

@@ -11,10 +11,12 @@ import numpy as np
 from .. import environ
 from ..dynamics import Deferred, Dynamics
 from ..module import Batch, Module
+from ..ops.wiring import DrawnDelays
 from ..state import ACTIVE, ShortTermState
 from .delay import Delay
 
 _count = itertools.count()
+_NO_DELAY = np.zeros((), np.uint16)
 
 
 class _Ref:
@@ -103,7 +105,11 @@ class Projection(Module):
 
     def delay_steps(self, dt: float) -> np.ndarray:
         """The delays in steps of `dt` ms, uint16: (), `(n_pre,)` or like `comm.conn.indices`."""
-        return np.zeros((), np.uint16) if self._delay is None else self._delay.steps(dt)
+        return _NO_DELAY if self._delay is None else self._delay.steps(dt)
+
+    def drawn_delays(self, dt: float) -> DrawnDelays | None:
+        """The range of the delays that `comm` has yet to draw; None if these are `delay_steps`."""
+        return None if self._delay is None else self._delay.drawn(dt)
 
     @property
     def delayed(self) -> bool:

@@ -11,11 +11,12 @@ import numpy as np
 
 from .. import environ
 from ..comm.base import EventComm
+from ..comm.drawn import EventDrawn
 from ..connect.base import trusted_csr
 from ..dynamics import Deferred
 from ..module import Batch
 from ..ops.raster import pack_bits, spikes_of
-from ..ops.wiring import MOST_DELAY
+from ..ops.wiring import MOST_DELAY, DrawnDelays
 from ..state import has_tracer
 from ..units import mantissa
 from ..value import lead_of
@@ -71,14 +72,14 @@ class Delay:
             raise TypeError(
                 f"{self.owner}: delay={delay!r} must be a time: ms, an array of ms or a quantity"
             ) from None
-        if ms.ndim and ms.shape not in ((self.n_pre,), self._synapses()):
+        if ms.ndim and ms.shape != (self.n_pre,) and ms.shape != self._synapses():
             sparse = self._synapses()
             each = f" or {sparse}, one a synapse like conn.indices" if sparse else ""
             raise ValueError(
                 f"{self.owner}: delay has shape {ms.shape}, but must be one number, "
                 f"({self.n_pre},), one a source{each}"
             )
-        if ms.ndim and not self._synapses():
+        if ms.ndim and not isinstance(self.comm, EventComm):
             raise TypeError(
                 f"{self.owner}: delay has shape {ms.shape}, but {type(self.comm).__name__} has no "
                 "sparse synapses to tell apart. Give one number, or a sparse connection."
@@ -111,6 +112,15 @@ class Delay:
             return int(self.steps(dt).max(initial=0))
         ms = float(mantissa(most, "ms", what=f"{self.owner}: longest_delay"))
         return self._in_range(math.floor(ms / dt + 0.5), ms, dt)
+
+    def drawn(self, dt: float) -> DrawnDelays | None:
+        """The range of the delays that `comm` has yet to draw, if it has."""
+        comm = self.comm
+        if self._given is not None or not isinstance(comm, EventDrawn) or not comm.undrawn:
+            return None
+        if comm.delay_range is None:
+            return None
+        return DrawnDelays(dt, math.floor(comm.delay_range[0] / dt + 0.5), self.longest(dt))
 
     def _in_range(self, steps: int, ms: float, dt: float) -> int:
         if steps > MOST_DELAY:
