@@ -66,7 +66,8 @@ class Recorder:
         All of it is kept, or none of it.
         """
         at = self._kept.done
-        trains = {name: unpack_bits(rasters[name]) for name in self.wanted.spikes}
+        counted = {name: unpack_bits(rasters[name]) for name in self._totals}
+        trains = {name: counted[name] for name in self.wanted.spikes}
         traces = [
             _every(trace.every, values, at)
             for trace, values in zip(self.wanted.traces, samples, strict=True)
@@ -78,16 +79,17 @@ class Recorder:
         else:
             self._kept.spikes.append({n: (w + np.int32(at), ids) for n, (w, ids) in trains.items()})
         self._kept.samples.append(traces)
-        self._count(rasters, at)
+        self._count(counted, at)
         self._kept.done = at + steps
 
-    def _count(self, rasters: dict[str, np.ndarray], at: int) -> None:
-        for name in self._totals:
-            counts = np.bitwise_count(rasters[name]).sum(1, dtype=np.int64)
-            self._totals[name] += int(counts.sum())
+    def _count(self, trains: dict[str, tuple[np.ndarray, np.ndarray]], at: int) -> None:
+        for name, (when, _) in trains.items():
+            self._totals[name] += len(when)
             if name in self._bins:
                 _, width = self.wanted.rates[name]
-                np.add.at(self._bins[name], (at + np.arange(len(counts))) // width, counts)
+                first = at // width
+                counts = np.bincount((at + when) // width - first)
+                self._bins[name][first : first + len(counts)] += counts
 
     def results(self) -> dict[str, Any]:
         """What is recorded so far, as fields of a Result."""
