@@ -270,7 +270,7 @@ class Network {
     const auto from = [first](const abi::Stream<T>& x) {
       return abi::Stream<T>{x.at + first * x.lane, x.lane, 0};
     };
-    abi::SynapseBlock<T> b{};
+    abi::SynapseBlock<T> b;  // not zeroed, for that takes longer than all else here
     b.lanes = lanes;
     b.ports = int(pop.ports.size());
     b.current = from(pop.drive);
@@ -321,7 +321,8 @@ class Network {
   }
 
   abi::NeuronBits<T> neuron_block(const Population<T>& pop, int64_t first, int64_t lanes) const {
-    abi::NeuronBits<T> a{};
+    abi::NeuronBits<T> a;
+    a.still = a.knows_G = false;
     a.lanes = lanes;
     a.hard = pop.hard;
     for (int k = 0; k < pop.model->num_state; ++k) a.state[k] = pop.state[k] + first;
