@@ -193,7 +193,7 @@ def _models() -> list[str]:
 
 
 def _flatten(populations, wiring, steps, record, dtype):
-    """(operands, result shapes, plan) as csrc/ffi/network.cc reads them."""
+    """(operands, result shapes, plan) as csrc/ffi/network_plan.h reads them."""
     models = _models()
     ports = [port for p in populations for port in p.ports]
     plan = [wiring.slices, len(populations)]
