@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -57,16 +58,34 @@ def _built(compiler, tmp_path_factory):
 
 
 @pytest.fixture
-def on_host(host_kernels, monkeypatch):
+def instead(host_kernels, monkeypatch):
+    """A context in which the CUDA kernels run in place of the CPU's; it yields their calls."""
+
+    @contextlib.contextmanager
+    def kernels():
+        call, calls = jax.ffi.ffi_call, []
+
+        def ffi_call(name, *args, **options):
+            calls.append(name)
+            return call(f"host.{name}", *args, **options)
+
+        jax.clear_caches()  # of traced programs, which name the CPU's kernels
+        with monkeypatch.context() as patch:
+            patch.setattr(jax.ffi, "ffi_call", ffi_call)
+            yield calls
+        jax.clear_caches()
+
+    return kernels
+
+
+@pytest.fixture
+def on_host(instead):
     """run(f, *operands): the leaves of jit(f) by the CPU's kernels, and by the CUDA kernels."""
     jax.config.update("jax_enable_x64", True)
 
     def run(f, *operands):
         want = jax.jit(lambda *o: f(*o))(*operands)
-        call = jax.ffi.ffi_call
-        jax.clear_caches()  # of traced programs, which name the CPU's kernels
-        with monkeypatch.context() as patch:
-            patch.setattr(jax.ffi, "ffi_call", lambda name, *a, **k: call(f"host.{name}", *a, **k))
+        with instead():
             lowered = jax.jit(lambda *o: f(*o)).lower(*operands)
             assert "@host.spikexla." in lowered.as_text()
             assert "@spikexla." not in lowered.as_text()
@@ -74,8 +93,7 @@ def on_host(host_kernels, monkeypatch):
         leaves = jax.tree.leaves
         return [np.asarray(x) for x in leaves(want)], [np.asarray(x) for x in leaves(got)]
 
-    yield run
-    jax.clear_caches()
+    return run
 
 
 def same_bits(want, got):

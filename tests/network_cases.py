@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from spikexla.connect import fixed_num_post, fixed_prob
 from spikexla.neuron import lif_step
-from spikexla.ops.network_run import Population, Port
+from spikexla.ops.network_run import Poisson, Population, Port
+from spikexla.ops.poisson import generators, poisson_thresholds
 from spikexla.ops.wiring import Projection
 
 SIZES = (1500, 700, 900)  # so that several threads have slices, with edges inside of words
@@ -24,6 +25,51 @@ def populations(dtype=jnp.float32):
         return Population(lif_step.LIF_REF, n, state, params, f(14.0 + k), True, its)
 
     return [one(k, n, p) for k, (n, p) in enumerate(zip(SIZES, (2, 1, 1), strict=True))]
+
+
+def rich(dtype=jnp.float32):
+    """The same three as other models, with conductances, Poisson inputs and values a neuron."""
+    kinds = [lif_step.LIF_REF_COBA, lif_step.LIF, lif_step.LIF_COBA]
+
+    def one(k, p, kernel):
+        f = lambda x: jnp.asarray(x, dtype)  # noqa: E731
+        rng = np.random.default_rng(10 + k)
+        each = lambda low, high: f(rng.uniform(low, high, p.size))  # noqa: E731
+        state = kernel.State(*p.state[: len(kernel.State._fields)])
+        params = kernel.Params(*p.params[: len(kernel.Params._fields)])
+        if k != 1:
+            params = params._replace(rate=each(0.004, 0.006), V_rest=each(-61, -59))
+        ports = [q._replace(decay=each(0.9, 0.98) if k != 2 else q.decay) for q in p.ports]
+        ports[-1] = ports[-1]._replace(conductance=k != 1, value=f(-60.0 if k != 1 else 0.1))
+        poissons = [
+            Poisson(
+                port=j % len(ports),
+                rng=jnp.asarray(generators(7 + j, p.size)),
+                thresholds=jnp.asarray(poisson_thresholds(0.3 + 2 * j)),
+                weight=each(0.1, 0.3) if j == 0 else f(0.05),
+            )
+            for j in range(1 + k)
+        ]
+        return p._replace(
+            kernel=kernel, state=state, params=params, hard=k != 1, drive=each(14.0, 18.0),
+            ports=tuple(ports), poissons=tuple(poissons),
+        )  # fmt: skip
+
+    return [one(k, p, kinds[k]) for k, p in enumerate(populations(dtype))]
+
+
+def continued(populations, after):
+    """The populations as a run left them. g was left before its decay, which starts a step."""
+    parts = zip(populations, *after[:4], strict=True)
+    return [
+        p._replace(
+            state=state,
+            history=history,
+            ports=tuple(q._replace(g=g) for q, g in zip(p.ports, gs, strict=True)),
+            poissons=tuple(q._replace(rng=x) for q, x in zip(p.poissons, its, strict=True)),
+        )
+        for p, state, gs, history, its in parts
+    ]
 
 
 def uneven(n_pre, n_post, seed):

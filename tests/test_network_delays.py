@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from network_cases import KINDS, SIZES, populations, projections, uneven
+from network_cases import KINDS, SIZES, continued, populations, projections, uneven
 from spikexla.connect import CSR
 from spikexla.neuron import lif_step
 from spikexla.ops import library, network_run
@@ -57,23 +57,12 @@ def test_any_number_of_threads_gives_the_same_bits(kind, threads):
 def test_a_run_in_two_parts_is_the_run(kind, cut):
     whole = network_run(populations(), projections(kind), 50, backend="native")
     first = network_run(populations(), projections(kind), cut, backend="native")
-    second = network_run(continued(first), projections(kind), 50 - cut, backend="native")
+    second = network_run(
+        continued(populations(), first), projections(kind), 50 - cut, backend="native"
+    )
     assert_same(whole[:3], second[:3])
     for a, b, c in zip(whole.rasters, first.rasters, second.rasters, strict=True):
         np.testing.assert_array_equal(a, np.concatenate([b, c]))
-
-
-def continued(after):
-    """The populations as a run left them. g was left before its decay, which starts a step."""
-    parts = zip(populations(), after.states, after.gs, after.histories, strict=True)
-    return [
-        p._replace(
-            state=state,
-            history=history,
-            ports=tuple(q._replace(g=g) for q, g in zip(p.ports, gs, strict=True)),
-        )
-        for p, state, gs, history in parts
-    ]
 
 
 @pytest.mark.parametrize("delay", [0, 1, 5, MOST_DELAY])

@@ -15,7 +15,7 @@ from ..connect.base import Connectivity, empty, require_memory
 from . import library
 
 NARROW = 2**16  # inputs of a slice that a 16-bit target can name
-WORTH = {"cpu": 1024, "gpu": 64}  # neurons that are worth a slice of their own
+WORTH, WORTH_ON_GPU = 1024, 64  # neurons that are worth a slice of their own
 MOST_DELAY = 1023  # steps
 
 
@@ -102,23 +102,18 @@ def _span(n: int, s: int, slices: int) -> tuple[int, int]:
 
 def most_slices() -> int:
     """As many slices as can be worked on at once: by threads, or multiprocessors of a GPU."""
-    if _platform() == "cpu":
-        return library.native().thread_limit()
-    return getattr(jax.local_devices()[0], "core_count", None) or 128
+    if library.default_platform() == "cuda":
+        return getattr(library.default_device(), "core_count", None) or 128
+    return library.native().thread_limit()
 
 
 def _slices(neurons: int, synapses: int, runs: int) -> int:
     """The slices of a network that has so many `runs` in each."""
-    slices = min(most_slices(), neurons // WORTH[_platform()])
-    if _platform() == "gpu":  # so many slices that runs would take more memory than synapses
+    on_gpu = library.default_platform() == "cuda"
+    slices = min(most_slices(), neurons // (WORTH_ON_GPU if on_gpu else WORTH))
+    if on_gpu:  # so many slices that runs would take more memory than synapses
         slices = min(slices, 2 * synapses // max(1, runs))
     return max(1, slices)
-
-
-def _platform() -> str:
-    """Where a network will run: on a GPU if JAX does, and there is a kernel for it."""
-    gpu = jax.default_backend() == "gpu" and "cuda" in library.platforms("spikexla.network_run.v1")
-    return "gpu" if gpu else "cpu"
 
 
 def pack(
