@@ -47,7 +47,7 @@ struct ExpConstants<double> {
   static constexpr Int kOne = 1023;
 };
 
-constexpr double factorial(int n) { return n > 1 ? n * factorial(n - 1) : 1; }
+SPIKEXLA_HD constexpr double factorial(int n) { return n > 1 ? n * factorial(n - 1) : 1; }
 
 // (e^f - 1) / f by its Taylor series,  1/1! + f (1/2! + f (1/3! + ...)), from term k on.
 template <int kTerms, int k = 1, class T>

@@ -13,6 +13,7 @@ NB_MODULE(_native_cuda, m) {
   m.def("kernels", [] {
     std::vector<spikexla::Kernel> kernels;
     spikexla::add_neuron_kernels(kernels);
+    spikexla::add_network_kernels(kernels);
     spikexla::add_reset_kernels(kernels);
     spikexla::add_spike_matvec_kernels(kernels);
     return spikexla::kernel_rows(kernels);

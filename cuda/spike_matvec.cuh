@@ -7,14 +7,13 @@
 // for a launch, so it cannot report a malformed row: what would lie out of bounds is left out.
 #pragma once
 
+#include "block.cuh"
 #include "lanes.cuh"
 
 SPIKEXLA_BEGIN
 
 namespace cuda {
 
-inline constexpr int kWarp = 32;
-inline constexpr unsigned kAll = 0xffffffffu;
 inline constexpr int kSparseThreads = 128;
 inline constexpr int kPartials = 8;  // interleaved partial sums of a gathered row, as on the CPU
 

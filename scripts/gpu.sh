@@ -79,8 +79,15 @@ bench() {
   in_site "$PYTHON" -m spikexla.cli bench "$suite" --json "$WORK/$suite.json" "$@"
 }
 
+# The cortical microcircuit in full size: rates and real-time factor.
+microcircuit() {
+  set -o pipefail
+  in_site "$PYTHON" -m spikexla.cli simulate microcircuit --warmup 100ms --duration 1s --json "$@" |
+    tee "$WORK/microcircuit.json"
+}
+
 # The tests of the kernels, on the GPU. Left out: what a single GPU cannot show (shards), and what is
-# promised on the CPU alone (the order of additions, no copy in a loop).
+# promised on the CPU alone (the order of additions, threads, no copy in a loop).
 tests() {
   if ! have pytest; then
     echo "pytest is not installed: scripts/gpu_smoke.py was the test"
@@ -89,8 +96,9 @@ tests() {
   local parallel=()
   if have xdist; then parallel=(-n 6); fi
   in_site "$PYTHON" -m pytest -q -p no:cacheprovider "${parallel[@]}" \
-    -k "not (order_of_the_contract or shard or not_copied)" \
-    tests/test_cuda_lowering.py tests/test_library.py tests/test_spike_matvec.py tests/test_neuron_kernels.py
+    -k "not (order_of_the_contract or number_of_threads or shard or not_copied)" \
+    tests/test_cuda_lowering.py tests/test_library.py tests/test_network_delays.py \
+    tests/test_neuron_kernels.py tests/test_spike_matvec.py
 }
 
 collect() {
@@ -110,7 +118,7 @@ print(f"wrote {path}: {', '.join(suites) or 'no suites'}")
 PYTHON_END
 }
 
-export -f machine build in_site smoke workbench bench tests have collect
+export -f machine build in_site smoke workbench bench microcircuit tests have collect
 export PYTHON RESULTS WORK SITE
 
 stage machine 60 bash -c machine || finish
@@ -122,7 +130,8 @@ stage "bench scan" 60 bash -c 'bench scan'
 stage "bench grad" 60 bash -c 'bench grad'
 stage "bench reset" 45 bash -c 'bench reset'
 stage "bench matvec" 75 bash -c 'bench matvec --sizes 4000 400000'
-stage "bench network" 60 bash -c 'bench network --quick'
+stage "bench network" 75 bash -c 'bench network --quick --sizes 4000 40000 400000'
+stage microcircuit 75 bash -c microcircuit
 stage collect 20 bash -c collect
 stage tests 240 bash -c tests
 finish

@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +24,21 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+import network_cases
 from cases import CASES, RTOL64, Case
 from spike_matvec_cases import CONNS, RTOL, problem
+from spikexla import environ, network
 from spikexla import surrogate as surrogates
-from spikexla.ops import library, neuron_scan, neuron_step, reset, spike_matvec
+from spikexla.ops import (
+    library,
+    network_run,
+    neuron_scan,
+    neuron_step,
+    reset,
+    spike_matvec,
+    wiring,
+)
+from spikexla.ops.network_run import NETWORK_RUN
 
 Check = tuple[str, Callable[[], None]]
 CPU = jax.devices("cpu")[0]
@@ -200,7 +212,7 @@ def check_every_kernel_is_called(device) -> None:
     listed = {name for name, on in library.kernels() if on == platform}
     here = {case.kernel.target(d) for case in CASES for d in ("forward", "backward")}
     here |= {f"spikexla.spike_matvec.{p}.v1" for p in ("forward", "spikes_vjp", "weights_vjp")}
-    here |= {"spikexla.reset.v1"}
+    here |= {"spikexla.reset.v1", NETWORK_RUN}
     if platform == "CUDA" and listed != here:
         raise AssertionError(f"listed and checked kernels differ: {sorted(listed ^ here)}")
     operands = jax.device_put(CASES[0].draw(5, 4, dtype=np.float32), device)
@@ -210,10 +222,50 @@ def check_every_kernel_is_called(device) -> None:
         assert CASES[0].kernel.target(direction) in text, f"the {direction} kernel is not called"
 
 
+def check_network(device, make, kind: str, dtype, slices: int) -> None:
+    """The CPU's bits, cut into more slices than the CPU would, or fewer."""
+    with mock.patch.object(wiring, "_slices", return_value=slices):
+        packed = wiring.pack(network_cases.SIZES, (2, 1, 1), network_cases.projections(kind), dtype)
+
+    def whole(packed):
+        return network_run(make(dtype), packed, 40, backend="native")
+
+    same_bits(kind, run(device, whole, packed), run(CPU, whole, packed))
+
+
+def check_simulate(device) -> None:
+    """The published networks through `simulate`: the path, and the CPU's spikes."""
+
+    def simulated(on, make):
+        with jax.default_device(on), environ.context(dt=0.1):
+            net = make(2000, seed=1)
+            result = network.simulate(net, 50.0, chunk=20.0)
+        assert result.path == "network_run", result.why
+        states = [np.asarray(state.value) for state in net.states().values()]
+        return [x for s in result.spikes.values() for x in (s.steps, s.ids)] + states
+
+    for make in (network.COBANet, network.CUBANet):
+        same_bits(make.__name__, simulated(device, make), simulated(CPU, make))
+
+
+def network_checks(device) -> Iterator[Check]:
+    variants = [(network_cases.populations, kind, np.float32, 11) for kind in network_cases.KINDS]
+    variants += [
+        (network_cases.populations, "bundled", np.float64, 1),  # inputs beyond shared memory
+        (network_cases.rich, "bundled", np.float32, 24),
+        (network_cases.rich, "bundled", np.float64, 3),
+    ]
+    for make, kind, dtype, slices in variants:
+        name = f"network {make.__name__} {kind} {np.dtype(dtype).name} {slices} slices"
+        yield name, functools.partial(check_network, device, make, kind, dtype, slices)
+    yield "network simulate", lambda: check_simulate(device)
+
+
 def checks(device) -> Iterator[Check]:
     yield "every kernel is called", lambda: check_every_kernel_is_called(device)
     yield from neuron_checks(device)
     yield from matvec_checks(device)
+    yield from network_checks(device)
     for masked in (False, True):
         yield f"reset{' masked' * masked}", lambda masked=masked: check_reset(device, masked)
 

@@ -10,6 +10,7 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "2"  # before jax is imported
 import jax
 import pytest
 import spikexla as sx
+from cuda_on_host import host_kernels, instead, on_host  # noqa: F401
 from spikexla import config as _config
 from spikexla.config import forget_warnings
 from spikexla.ops import library

@@ -10,7 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES
-from spikexla.ops import library, neuron_scan, neuron_step, reset, spike_matvec
+from network_cases import SIZES, populations, projections
+from spikexla.ops import library, network_run, neuron_scan, neuron_step, reset, spike_matvec
+from spikexla.ops.network_run import NETWORK_RUN
+from spikexla.ops.wiring import pack
 
 BUILT = library.native_cuda() is not None
 REASON = (
@@ -71,6 +74,12 @@ def test_the_other_kernels():
     assert_calls(text, *(f"spikexla.spike_matvec.{part}.v1" for part in parts))
     text = cuda_text(lambda b: reset([b], [0.0], backend="native"), jnp.ones((2, 3)))
     assert_calls(text, "spikexla.reset.v1")
+
+
+def test_a_network():
+    packed = pack(SIZES, (2, 1, 1), projections("bundled"), np.float32)
+    f = lambda packed: network_run(populations(), packed, 3, backend="native")  # noqa: E731
+    assert_calls(cuda_text(f, packed), NETWORK_RUN)
 
 
 def test_the_xla_backend_calls_no_kernel():

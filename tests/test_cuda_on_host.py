@@ -5,73 +5,19 @@ cuda/host/cuda_runtime.h says how. What only a GPU can show, scripts/gpu_smoke.p
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import shutil
-import subprocess
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES
+from cuda_on_host import same_bits
 from spike_matvec_cases import CONNS, RTOL, problem
 from spikexla import surrogate as surrogates
 from spikexla.ops import kernels, neuron_scan, reset, spike_matvec
 
-ROOT = Path(__file__).parents[1]
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
-
-
-@pytest.fixture(scope="session")
-def host_kernels(tmp_path_factory):
-    """Builds and registers the handlers under "host.<target>"; returns the targets."""
-    compiler = shutil.which("g++")
-    if not compiler:
-        pytest.skip("no g++ on PATH: the CUDA kernels were not compiled for the host")
-    if not (ROOT / "cuda/host/module.cc").exists():
-        pytest.skip("no cuda/ beside the tests: this is not a checkout")
-    library = tmp_path_factory.mktemp("cuda") / "libcuda_on_host.so"
-    command = [
-        compiler, "-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-w",
-        "-DSPIKEXLA_ISA=host_gpu", "-Icuda/host", "-Icuda", "-Icsrc", "-isystem",
-        jax.ffi.include_dir(), "-include", "cuda/host/ffi/stream.h", "cuda/host/module.cc",
-        "-x", "c++", *map(str, sorted(ROOT.glob("cuda/ffi/*.cu"))), "-o", str(library),
-    ]  # fmt: skip
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr
-    loaded = ctypes.CDLL(str(library))
-    loaded.host_kernel_name.restype = ctypes.c_char_p
-    loaded.host_kernel_handler.restype = ctypes.c_void_p
-    names = []
-    while (name := loaded.host_kernel_name(len(names))) is not None:
-        handler = ctypes.CFUNCTYPE(None)(loaded.host_kernel_handler(len(names)))
-        jax.ffi.register_ffi_target(f"host.{name.decode()}", jax.ffi.pycapsule(handler))
-        names.append(name.decode())
-    return names
-
-
-@pytest.fixture
-def on_host(host_kernels, monkeypatch):
-    """run(f, *operands): the leaves of jit(f) by the CPU's kernels, and by the CUDA kernels."""
-    jax.config.update("jax_enable_x64", True)
-
-    def run(f, *operands):
-        want = jax.jit(lambda *o: f(*o))(*operands)
-        call = jax.ffi.ffi_call
-        jax.clear_caches()  # of traced programs, which name the CPU's kernels
-        with monkeypatch.context() as patch:
-            patch.setattr(jax.ffi, "ffi_call", lambda name, *a, **k: call(f"host.{name}", *a, **k))
-            lowered = jax.jit(lambda *o: f(*o)).lower(*operands)
-            assert "@host.spikexla." in lowered.as_text()
-            assert "@spikexla." not in lowered.as_text()
-            got = lowered.compile()(*operands)
-        leaves = jax.tree.leaves
-        return [np.asarray(x) for x in leaves(want)], [np.asarray(x) for x in leaves(got)]
-
-    yield run
-    jax.clear_caches()
 
 
 def pulled(f):
@@ -85,12 +31,6 @@ def pulled(f):
         )
 
     return value
-
-
-def same_bits(want, got):
-    for w, g in zip(want, got, strict=True):
-        assert (w.shape, w.dtype) == (g.shape, g.dtype)
-        np.testing.assert_array_equal(w, g)
 
 
 def scan(case, **options):

@@ -6,67 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from spikexla.connect import CSR, fixed_num_post, fixed_prob
+from network_cases import KINDS, SIZES, continued, populations, projections, uneven
+from spikexla.connect import CSR
 from spikexla.neuron import lif_step
 from spikexla.ops import library, network_run
 from spikexla.ops.network_run import Population, Port
 from spikexla.ops.wiring import MOST_DELAY, Projection, pack
-
-SIZES = (1500, 700, 900)  # so that several threads have slices, with edges inside of words
-RNG = np.random.default_rng(7)
-
-
-def populations(dtype=jnp.float32):
-    """Three populations with 2, 1 and 1 ports, noisy starts and a drive that makes them fire."""
-
-    def one(k, n, ports):
-        f = lambda x: jnp.asarray(x, dtype)  # noqa: E731
-        rng = np.random.default_rng(k)
-        state = lif_step.RefState(f(rng.uniform(-60, -50, n)), f(np.zeros(n)))
-        params = lif_step.RefParams(*map(f, (0.005, 1.0, -60.0, -50.0, -60.0, 0.1, 19.0)))
-        its = tuple(Port(f(rng.random(n)), f(0.98 - 0.01 * j), f(0.1), False) for j in range(ports))
-        return Population(lif_step.LIF_REF, n, state, params, f(14.0 + k), True, its)
-
-    return [one(k, n, p) for k, (n, p) in enumerate(zip(SIZES, (2, 1, 1), strict=True))]
-
-
-def uneven(n_pre, n_post, seed):
-    return fixed_prob(n_pre, n_post, 0.02, seed=seed)
-
-
-def weights_of(conn):
-    return np.random.default_rng(conn.nnz).normal(0.3, 0.4, conn.indices.shape).astype(np.float32)
-
-
-def delays_of(conn, most):
-    return np.random.default_rng(conn.nnz).integers(0, most + 1, conn.indices.shape)
-
-
-def projections(kind):
-    one = uneven(1500, 700, 1)
-    two, three = uneven(1500, 900, 2), fixed_num_post(900, 1500, 20, seed=3)
-    part = uneven(600, 1500, 4)
-    if kind == "no delay":
-        return [Projection(0, 0, 1500, 1, 0, one, 0.5), Projection(2, 0, 900, 0, 1, three, -0.5)]
-    if kind == "one delay":
-        return [Projection(0, 0, 1500, 1, 0, one, 0.5, 3)]
-    if kind == "a delay a source":
-        return [Projection(0, 0, 1500, 1, 0, one, 0.5, np.arange(1500) % 7 + 1)]
-    if kind == "a delay a synapse":
-        return [Projection(2, 0, 900, 0, 1, three, weights_of(three), delays_of(three, 11))]
-    if kind == "bundled":  # the first two share sources; the third is a part of a population
-        return [
-            Projection(0, 0, 1500, 1, 0, one, weights_of(one), delays_of(one, 5)),
-            Projection(0, 0, 1500, 2, 0, two, weights_of(two), 2),
-            Projection(0, 300, 900, 0, 0, part, 0.2, 1),
-            Projection(2, 0, 900, 0, 1, three, weights_of(three), delays_of(three, 9)),
-        ]
-    # Two onto the same port are never packed together.
-    again = uneven(1500, 700, 5)
-    return [Projection(0, 0, 1500, 1, 0, c, weights_of(c), delays_of(c, 3)) for c in (one, again)]
-
-
-KINDS = ["no delay", "one delay", "a delay a source", "a delay a synapse", "bundled", "same port"]
 
 
 @pytest.fixture
@@ -112,23 +57,12 @@ def test_any_number_of_threads_gives_the_same_bits(kind, threads):
 def test_a_run_in_two_parts_is_the_run(kind, cut):
     whole = network_run(populations(), projections(kind), 50, backend="native")
     first = network_run(populations(), projections(kind), cut, backend="native")
-    second = network_run(continued(first), projections(kind), 50 - cut, backend="native")
+    second = network_run(
+        continued(populations(), first), projections(kind), 50 - cut, backend="native"
+    )
     assert_same(whole[:3], second[:3])
     for a, b, c in zip(whole.rasters, first.rasters, second.rasters, strict=True):
         np.testing.assert_array_equal(a, np.concatenate([b, c]))
-
-
-def continued(after):
-    """The populations as a run left them. g was left before its decay, which starts a step."""
-    parts = zip(populations(), after.states, after.gs, after.histories, strict=True)
-    return [
-        p._replace(
-            state=state,
-            history=history,
-            ports=tuple(q._replace(g=g) for q, g in zip(p.ports, gs, strict=True)),
-        )
-        for p, state, gs, history in parts
-    ]
 
 
 @pytest.mark.parametrize("delay", [0, 1, 5, MOST_DELAY])

@@ -133,3 +133,15 @@ def test_new_weights_are_seen():
     fresh.projections[0].comm.weight.value = fresh.projections[0].comm.weight.value * 3
     for name, value in run(fresh, 100)[1].items():
         np.testing.assert_array_equal(after[name], value)
+
+
+def test_each_device_has_its_own_program_and_synapses():
+    results = []
+    for device in jax.devices():
+        with jax.default_device(device):
+            net = Net("one", n=(700, 300))
+            results.append(run(net, 20)[1])
+        assert all(s.value.devices() == {device} for s in net.states().values())
+    assert len(results) == 2
+    for name, value in results[0].items():
+        np.testing.assert_array_equal(results[1][name], value)

@@ -1,198 +1,20 @@
-// XLA handler of network_run: reads the plan and the buffers, checks them, runs the network.
-//
-// plan   slices; populations, {model, size, hard, ports, Poisson inputs} each; {conductance} each
-//        port; {port} each Poisson input;
-//        first delay, delays, steps of spikes kept, whether weights are one a synapse (else one a
-//        row), bundles, {pre, low, high} each
-// args   states..., g..., histories..., generators...         (in place: also the first results)
-//        {params..., drive} each population, {decay, value} each port,
-//        {thresholds, weight} each Poisson input,
-//        starts, runs, targets, weights                       (wiring.h)
-// rets   states..., g..., histories..., generators..., rasters...
-//        histories are (steps kept, ceil(size / 32)) uint32, rasters (steps, ceil(size / 32)) or
-//        without elements
-//
-// What the synapses hold was checked when they were packed; here, that they have the sizes of the
-// network.
+// XLA handler of network_run on the CPU. network_plan.h says what arrays it takes.
 #include "cpu/network.h"
 
-#include <cstring>
-
-#include "ffi/buffers.h"
+#include "ffi/network_plan.h"
 #include "ffi/registry.h"
 
 namespace spikexla {
 namespace {
 
-// Takes the arguments in order and remembers the first complaint.
-class Reader {
- public:
-  Reader(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Span<const int64_t> plan)
-      : args_(args), rets_(rets), plan_(plan) {}
-
-  int64_t number() {
-    return at_ < plan_.size() ? plan_[at_++] : (fail("the plan is too short"), 0);
-  }
-  ffi::AnyBuffer arg() { return *args_.get<ffi::AnyBuffer>(arg_++); }
-  bool has_args(size_t n) { return arg_ + n <= args_.size() || (fail("too few arrays"), false); }
-  bool has_rets(size_t n) { return ret_ + n <= rets_.size() || (fail("too few results"), false); }
-
-  // The next result, with the operand that it starts from copied in if XLA did not share the
-  // memory.
-  template <class T>
-  T* in_place(int64_t size) {
-    if (!has_args(1) || !has_rets(1)) return nullptr;
-    const ffi::AnyBuffer from = arg();
-    ffi::AnyBuffer to = **rets_.get<ffi::AnyBuffer>(ret_++);
-    if (int64_t(from.element_count()) != size || int64_t(to.element_count()) != size)
-      return fail("a state array has not the size of its population"), nullptr;
-    if (from.untyped_data() != to.untyped_data())
-      std::memcpy(to.untyped_data(), from.untyped_data(), from.size_bytes());
-    return reinterpret_cast<T*>(to.untyped_data());
-  }
-
-  // A parameter: one for all neurons or one each.
-  template <class T>
-  abi::Stream<T> stream(int64_t size) {
-    if (!has_args(1)) return {};
-    const ffi::AnyBuffer b = arg();
-    const int64_t n = b.element_count();
-    if (n != 1 && n != size) fail("a parameter has " + std::to_string(n) + " values");
-    return {reinterpret_cast<const T*>(b.untyped_data()), n == 1 ? 0 : 1, 0};
-  }
-
-  const uint32_t* words(int64_t* count) {
-    if (!has_args(1)) return nullptr;
-    const ffi::AnyBuffer b = arg();
-    if (b.element_type() != ffi::U32) fail("thresholds must be uint32");
-    *count = b.element_count();
-    return reinterpret_cast<const uint32_t*>(b.untyped_data());
-  }
-
-  uint32_t* raster(int64_t steps, int64_t words) {
-    if (!has_rets(1)) return nullptr;
-    ffi::AnyBuffer b = **rets_.get<ffi::AnyBuffer>(ret_++);
-    if (b.element_count() == 0) return nullptr;
-    if (b.element_type() != ffi::U32 || int64_t(b.element_count()) != steps * words)
-      return fail("a raster has not the shape (steps, words)"), nullptr;
-    return reinterpret_cast<uint32_t*>(b.untyped_data());
-  }
-
-  void fail(const std::string& message) {
-    if (complaint_.empty()) complaint_ = message;
-  }
-  bool ok() const { return complaint_.empty(); }
-  const std::string& complaint() const { return complaint_; }
-
- private:
-  ffi::RemainingArgs args_;
-  ffi::RemainingRets rets_;
-  ffi::Span<const int64_t> plan_;
-  size_t at_ = 0, arg_ = 0, ret_ = 0;
-  std::string complaint_;
-};
-
-// The synapses and where they come from; targets are trusted, all else is checked.
-template <class T>
-Synapses<T> read_synapses(Reader& r, const Slices& slices, Synapses<T> w) {
-  if (!r.ok() || !r.has_args(4)) return w;
-  const ffi::AnyBuffer starts = r.arg(), runs = r.arg(), targets = r.arg(), weights = r.arg();
-  const int64_t rows =
-      w.sources.empty() ? 0 : w.sources.back().row + w.sources.back().high - w.sources.back().low;
-  const int64_t width = slices.count() * w.delays + 1, total = targets.element_count();
-  w.starts = reinterpret_cast<const int64_t*>(starts.untyped_data());
-  w.runs = reinterpret_cast<const uint32_t*>(runs.untyped_data());
-  w.weights = reinterpret_cast<const T*>(weights.untyped_data());
-  if (targets.element_type() == ffi::U16)
-    w.narrow = reinterpret_cast<const uint16_t*>(targets.untyped_data());
-  else w.wide = reinterpret_cast<const uint32_t*>(targets.untyped_data());
-  // JAX has no 64-bit integers by default: starts are pairs of words.
-  if (int64_t(starts.element_count()) != 2 * (rows + 1) || starts.element_type() != ffi::U32 ||
-      runs.element_type() != ffi::U32 || int64_t(runs.element_count()) != rows * width ||
-      (targets.element_type() != ffi::U16 && targets.element_type() != ffi::U32) ||
-      int64_t(weights.element_count()) != (w.by_synapse ? total : rows) || w.starts[rows] != total)
-    r.fail("the packed synapses do not fit the populations");
-  return w;
-}
-
-template <class T>
-Synapses<T> read_sources(Reader& r, const std::vector<Population<T>>& pops) {
-  Synapses<T> w{};
-  w.first_delay = r.number();
-  w.delays = r.number();
-  w.kept = r.number();
-  w.by_synapse = r.number() != 0;
-  if (w.first_delay < 0 || w.delays < 1 || w.kept < w.first_delay + w.delays - 1)
-    r.fail("delays are 0 or more steps, and not more than are kept");
-  int64_t row = 0;
-  const int64_t bundles = r.number();
-  for (int64_t k = 0; k < bundles && r.ok(); ++k) {
-    const Sources q{r.number(), r.number(), r.number(), row};
-    if (q.pre < 0 || q.pre >= int64_t(pops.size()) || q.low < 0 || q.low > q.high ||
-        q.high > pops[q.pre].size)
-      r.fail("a bundle names sources that do not exist");
-    row += q.high - q.low;
-    w.sources.push_back(q);
-  }
-  return w;
-}
-
 template <class T>
 ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
-  const int64_t count = r.number();
-  if (count < 1) return invalid("network_run: no slices");
-  std::vector<Population<T>> pops(std::max<int64_t>(0, r.number()));
-  std::vector<int64_t> sizes, ports;
-  for (auto& p : pops) {
-    const int64_t model = r.number();
-    if (model < 0 || model >= abi::table().num_neurons) return invalid("no such neuron model");
-    p.model = &abi::table().neurons[model];
-    p.size = r.number();
-    p.hard = r.number() != 0;
-    const int64_t its = r.number();
-    if (its < 0 || its > abi::kMaxPorts) return invalid("network_run: too many ports");
-    p.ports.resize(its);
-    p.poissons.resize(std::max<int64_t>(0, r.number()));
-    sizes.push_back(p.size);
-    ports.push_back(int64_t(p.ports.size()));
-  }
-  for (auto& p : pops)
-    for (auto& port : p.ports) port.conductance = r.number() != 0;
-  for (auto& p : pops)
-    for (auto& q : p.poissons) {
-      q.port = r.number();
-      if (q.port < 0 || q.port >= int64_t(p.ports.size())) r.fail("a Poisson input has no port");
-    }
-  Slices slices(count, std::move(sizes), ports);
-  Synapses<T> synapses = read_sources(r, pops);
-  for (auto& p : pops)
-    for (int k = 0; k < p.model->num_state; ++k) p.state[k] = r.in_place<T>(p.size);
-  for (auto& p : pops)
-    for (auto& port : p.ports) port.g = r.in_place<T>(p.size);
-  for (auto& p : pops) p.history = r.in_place<uint32_t>(synapses.kept * p.words());
-  for (auto& p : pops)
-    for (auto& q : p.poissons) q.rng = r.in_place<uint32_t>((p.size + 63) / 64 * 64);
-  for (auto& p : pops) {
-    for (int k = 0; k < p.model->num_params; ++k) p.params[k] = r.stream<T>(p.size);
-    p.drive = r.stream<T>(p.size);
-  }
-  for (auto& p : pops)
-    for (auto& port : p.ports) {
-      port.decay = r.stream<T>(p.size);
-      port.value = r.stream<T>(p.size);
-    }
-  for (auto& p : pops)
-    for (auto& q : p.poissons) {
-      q.thresholds = r.words(&q.num_thresholds);
-      q.weight = r.stream<T>(p.size);
-    }
-  synapses = read_synapses(r, slices, std::move(synapses));
-  for (auto& p : pops) p.raster = r.raster(steps, p.words());
+  NetworkPlan<T> plan = read_network<T>(r, abi::table().neurons, abi::table().num_neurons, steps);
   if (!r.ok()) return invalid("network_run: " + r.complaint());
   if (steps == 0) return ffi::Error::Success();
   const int64_t helpers = std::min<int64_t>(pool.num_threads(), abi::thread_limit() - 1);
-  const auto network =
-      std::make_shared<Network<T>>(std::move(pops), std::move(synapses), std::move(slices), steps);
+  const auto network = std::make_shared<Network<T>>(
+      std::move(plan.populations), std::move(plan.synapses), std::move(plan.slices), steps);
   Network<T>::run(network, pool, helpers);
   return ffi::Error::Success();
 }

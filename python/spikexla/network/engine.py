@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from .. import environ
 from ..neuron.base import Neuron
+from ..ops import library
 from ..ops.network_run import Poisson, Population, Port, network_run
 from ..ops.neuron_kernel import NeuronKernel
 from ..ops.wiring import Wiring
@@ -113,7 +114,8 @@ class Engine:
         """Compiles a chunk of this many steps."""
         leaves, tree = jax.tree.flatten((self._values(), self.constants))
         shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in leaves)
-        self.compiled[steps] = _compiled(self.structure, steps, self.record, tree, shapes)
+        key = (library.default_device(), self.structure, steps, self.record, tree, shapes)
+        self.compiled[steps] = _compiled(*key)
 
     def advance(self, steps: int, at: int) -> list:
         """Runs a chunk, gives the States their new values and returns the rasters."""
@@ -138,7 +140,10 @@ def _one_or_each(in_size: tuple[int, ...], x: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(structure: _Structure, steps: int, record: bool, tree: Any, shapes: tuple) -> Any:
+def _compiled(
+    device: Any, structure: _Structure, steps: int, record: bool, tree: Any, shapes: tuple
+) -> Any:
+    """The program of a chunk, for `device`, on which JAX computes now."""
     run = jax.jit(functools.partial(_run, structure, steps, record))
     return run.lower(*jax.tree.unflatten(tree, shapes)).compile()
 

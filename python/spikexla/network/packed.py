@@ -13,7 +13,7 @@ from ..comm.drawn import EventDrawn
 from ..connect.drawn import Description
 from ..neuron.base import Neuron
 from ..ops import library
-from ..ops.wiring import DrawnDelays, Projection, Wiring, pack
+from ..ops.wiring import DrawnDelays, Projection, Wiring, most_slices, pack
 from ..projection.base import Projection as Between
 
 
@@ -58,7 +58,8 @@ def packed(
     ranges = [p.drawn_delays(dt) for p in projections]
     sources = [_source(p, drawn, dt) for p, drawn in zip(projections, ranges, strict=True)]
     dtype = first.kernel_state()[0].dtype
-    what = library.native().thread_limit(), dt, dtype, places, sizes, ports, kept
+    processor = library.default_device(), most_slices()
+    what = processor, dt, dtype, places, sizes, ports, kept
     last = _LAST.get(first)
     if last is not None and last.what == what and _same(last.sources, sources):
         return last.wiring

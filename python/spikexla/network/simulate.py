@@ -15,6 +15,8 @@ from .. import environ
 from ..backend import backend as _backend
 from ..module import Module
 from ..neuron.base import Neuron
+from ..ops import library
+from ..ops.network_run import NETWORK_RUN
 from ..transform.progress import reporting
 from ..units import mantissa
 from . import record as records
@@ -132,6 +134,9 @@ def _plan(net: Module, inputs: tuple, wanted: records.Wanted, chosen: str) -> tu
     """What the engine runs, or None; and why."""
     if chosen != "native":
         return None, "the backend is 'xla'"
+    platform = library.default_platform()
+    if platform not in library.platforms(NETWORK_RUN):
+        return None, f"the package was built without kernels for {platform}"
     if wanted.traces:
         part, state = wanted.traces[0].label
         return None, f"the trace of {state!r} of {part!r} is read in every step"

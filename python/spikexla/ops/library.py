@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -108,6 +108,18 @@ def kernels() -> dict[tuple[str, str], Kernel]:
             row["name"], row["platform"], row["model"], *fields
         )
     return table
+
+
+def default_device() -> Any:
+    """The device on which JAX makes arrays and computes, unless told otherwise."""
+    chosen = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    return chosen if isinstance(chosen, jax.Device) else jax.local_devices(backend=chosen)[0]
+
+
+def default_platform() -> str:
+    """The platform of that device, as `platforms` names it."""
+    name = default_device().platform
+    return "cuda" if name == "gpu" else name
 
 
 @functools.cache

@@ -16,6 +16,8 @@ from .network_reference import network_reference
 from .neuron_kernel import NeuronKernel
 from .wiring import Projection, Wiring, pack
 
+NETWORK_RUN = "spikexla.network_run.v1"
+
 
 class Port(NamedTuple):
     """Exponential synapses that all neurons of a population have, summed into one variable.
@@ -114,7 +116,7 @@ def network_run(
     if not uses_native(backend):
         return _unflatten(populations, fallback(*args))
     out = native_call(
-        "spikexla.network_run.v1",
+        NETWORK_RUN,
         args,
         shapes,
         reference=fallback,
@@ -193,7 +195,7 @@ def _models() -> list[str]:
 
 
 def _flatten(populations, wiring, steps, record, dtype):
-    """(operands, result shapes, plan) as csrc/ffi/network.cc reads them."""
+    """(operands, result shapes, plan) as csrc/ffi/network_plan.h reads them."""
     models = _models()
     ports = [port for p in populations for port in p.ports]
     plan = [wiring.slices, len(populations)]

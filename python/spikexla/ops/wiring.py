@@ -15,7 +15,7 @@ from ..connect.base import Connectivity, empty, require_memory
 from . import library
 
 NARROW = 2**16  # inputs of a slice that a 16-bit target can name
-WORTH = 1024  # neurons that are worth a slice of their own
+WORTH, WORTH_ON_GPU = 1024, 64  # neurons that are worth a slice of their own
 MOST_DELAY = 1023  # steps
 
 
@@ -100,6 +100,22 @@ def _span(n: int, s: int, slices: int) -> tuple[int, int]:
     return edges[0], edges[1]
 
 
+def most_slices() -> int:
+    """As many slices as can be worked on at once: by threads, or multiprocessors of a GPU."""
+    if library.default_platform() == "cuda":
+        return getattr(library.default_device(), "core_count", None) or 128
+    return library.native().thread_limit()
+
+
+def _slices(neurons: int, synapses: int, runs: int) -> int:
+    """The slices of a network that has so many `runs` in each."""
+    on_gpu = library.default_platform() == "cuda"
+    slices = min(most_slices(), neurons // (WORTH_ON_GPU if on_gpu else WORTH))
+    if on_gpu:  # so many slices that runs would take more memory than synapses
+        slices = min(slices, 2 * synapses // max(1, runs))
+    return max(1, slices)
+
+
 def pack(
     sizes: Sequence[int],
     ports: Sequence[int],
@@ -109,16 +125,15 @@ def pack(
 ) -> Wiring:
     """The wiring of populations of `sizes` neurons with `ports` inputs each.
 
-    Cut for the threads that may work now; results do not depend on that. Projections with the same
-    sources are packed together if that keeps the order in which every port is fed. Histories hold
-    as many steps as the longest delay, or `kept` if that is more.
+    Cut for the processor that it will run on now; results do not depend on that. Projections with
+    the same sources are packed together if that keeps the order in which every port is fed.
+    Histories hold as many steps as the longest delay, or `kept` if that is more.
 
     Errors: TypeError for traced connectivity; ValueError for delays that are negative, longer than
     1023 steps or of a wrong shape; MemoryError, before it is taken, if there is too little memory.
     """
     native = library.native()
     _refuse_traced(projections)
-    slices = int(max(1, min(native.thread_limit(), sum(sizes) // WORTH)))
     read = [_Read.of(k, q, dtype) for k, q in enumerate(projections)]
     spans = [r.range(q) for q, r in zip(projections, read, strict=True)]
     first = min((span[0] for span in spans if span), default=0)
@@ -130,10 +145,11 @@ def pack(
         bundles.append(Bundle(q.pre, q.low, q.high, row))
         row += q.high - q.low
     rowwise = _row_weights(groups, [r.weights for r in read], bundles)
+    expected = int(sum(r.rule.expected for r in read))
+    slices = _slices(sum(sizes), expected, row * (last - first + 1))
     width = slices * (last - first + 1) + 1
     index = np.uint16 if _most_inputs(sizes, ports, slices) <= NARROW else np.uint32
     a_synapse = np.dtype(index).itemsize + (np.dtype(dtype).itemsize if rowwise is None else 0)
-    expected = int(sum(r.rule.expected for r in read))
     require_memory(
         a_synapse * expected + 4 * row * width, f"the network's {expected} synapses, packed,"
     )
