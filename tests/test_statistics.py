@@ -36,6 +36,12 @@ def test_irregularity_of_known_trains():
     train = spikes([range(0, 100, 10), [0, 1, 4, 5, 8], [3, 50], []])
     np.testing.assert_allclose(statistics.cv_isi(train), [0.0, 0.5], atol=1e-12)
     assert statistics.cv_isi(spikes([[3, 4], []])).size == 0
+    np.testing.assert_allclose(statistics.cv_isi(train, least=6), [0.0], atol=1e-12)
+
+
+def test_two_spikes_have_no_irregularity():
+    with pytest.raises(ValueError, match="least=2"):
+        statistics.cv_isi(spikes([[1, 2, 3]]), least=2)
 
 
 @needs_elephant

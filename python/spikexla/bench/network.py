@@ -93,13 +93,15 @@ def _competitors(name: str, n: int) -> dict[str, Competitor]:
     make, model = NETWORKS[name]
     net = make(n, seed=1)
     return {
-        NATIVE: _own(net, "native"),
-        "reference": _own(net, "xla"),
+        NATIVE: own(net, "native"),
+        "reference": own(net, "xla"),
         HAND: _hand(net, model),
     }
 
 
-def _own(net: Any, backend: str) -> Competitor:
+def own(net: Any, backend: str) -> Competitor:
+    """One of our networks in the hands of this backend."""
+
     def run(ms):
         begin = time.perf_counter()
         result = network.simulate(net, ms, record=False, backend=backend)

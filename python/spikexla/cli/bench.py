@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .options import Parser, add_debug, current_backend, file_name, start_jax
+from .options import Parser, UserError, add_debug, current_backend, file_name, start_jax
 from .output import staged_folder
 
 SUITES = ("step", "scan", "grad", "reset", "matvec", "network", "state")
@@ -36,12 +36,21 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="numbers of neurons (of states in `state`), e.g. 1e6",
     )
+    parser.add_argument(
+        "--against",
+        type=_simulators,
+        metavar="NAMES",
+        help="with `network`: beside the other simulators of a list such as brainpy,brian2,nest "
+        "that are installed, instead of pure JAX",
+    )
     add_debug(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: Any) -> int:
     """Runs one suite, prints its table; 1 if a row's competitors did not do the same work."""
+    if options.against and options.suite != "network":
+        raise UserError(f"--against is an option of the suite network, not of {options.suite}.")
     current_backend()
     start_jax()
     with contextlib.ExitStack() as stack:
@@ -56,7 +65,9 @@ def run(options: Any) -> int:
 def _measure(options: Any, file: Path | None) -> int:
     from ..bench import machine, report, timing
 
-    suite = importlib.import_module(f"..bench.{options.suite}", __package__)
+    below = ".against" if options.against else ""
+    suite = importlib.import_module(f"..bench{below}.{options.suite}", __package__)
+    beside = [_installed(options.against)] if options.against else []
     plan = timing.QUICK if options.quick else timing.Plan()
     sizes = options.sizes or (suite.QUICK_SIZES if options.quick else suite.SIZES)
     about = machine.describe()
@@ -68,14 +79,39 @@ def _measure(options: Any, file: Path | None) -> int:
     if (about["load_average"] or 0) > BUSY:
         print(f"Other work runs on this machine (load {about['load_average']}): rely on no figure.")
     rows = []
-    for row in suite.rows(sizes, plan):
+    for row in suite.rows(*beside, sizes, plan):
         print(f"  measured {row.case}", file=sys.stderr, flush=True)
         rows.append(row)
     print(report.table(rows))
-    print(report.LEGEND)
+    print(getattr(suite, "LEGEND", report.LEGEND))
     if file is not None:
         report.write_json(file, options.suite, rows, plan=plan)
     return 1 if any(row.error for row in rows) else 0
+
+
+def _simulators(text: str) -> list[str]:
+    from ..bench.against.simulators import named
+
+    try:
+        return named(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _installed(names: list[str]) -> list[str]:
+    """Those that can be measured; says how to install the others, UserError if there are none."""
+    from ..bench.against.simulators import SIMULATORS, is_installed
+
+    missing = [name for name in names if not is_installed(name)]
+    hints = [
+        f"{SIMULATORS[name].title} is not installed: pip install {SIMULATORS[name].packages}"
+        for name in missing
+    ]
+    if len(missing) == len(names):
+        raise UserError(f"--against finds no simulator. {'; '.join(hints)}")
+    for hint in hints:
+        print(hint)
+    return [name for name in names if name not in missing]
 
 
 def _size(text: str) -> int:

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import bench, info, simulate, train
+from . import bench, info, simulate, train, validate
 from .options import Parser, UserError
 
 INTERRUPTED, UNREAD = 130, 141  # what shells expect after Ctrl-C, and of a pipe without a reader
@@ -65,6 +65,7 @@ def parser() -> Parser:
     train.add_parser(commands)
     info.add_parser(commands)
     bench.add_parser(commands)
+    validate.add_parser(commands)
     return top
 
 

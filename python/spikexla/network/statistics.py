@@ -29,17 +29,22 @@ def firing_rates(spikes: Spikes, duration_ms: float) -> np.ndarray:
     return np.bincount(spikes.ids, minlength=spikes.n) / duration_ms * 1e3
 
 
-def cv_isi(spikes: Spikes, *, neurons: int = SAMPLE_CV, seed: int = 0) -> np.ndarray:
+def cv_isi(
+    spikes: Spikes, *, neurons: int = SAMPLE_CV, least: int = LEAST_SPIKES, seed: int = 0
+) -> np.ndarray:
     """The coefficient of variation of the intervals between the spikes of a neuron.
 
-    Of at most `neurons` neurons, drawn from those with three spikes or more: (neurons,), empty if
-    there are none. A clock has 0, a Poisson process 1. ImportError without elephant.
+    Of at most `neurons` neurons, drawn from those with `least` spikes or more: (neurons,), empty if
+    there are none. A clock has 0, a Poisson process 1. ImportError without elephant; ValueError for
+    `least` below 3, as two spikes have one interval, which does not vary.
 
     >>> cv_isi(result.spikes["L4E"]).mean()                              # doctest: +SKIP
     0.87
     """
+    if least < LEAST_SPIKES:
+        raise ValueError(f"cv_isi: least={least} must be {LEAST_SPIKES} or more spikes.")
     statistics = _elephant("statistics")
-    trains = _trains(spikes, neurons, LEAST_SPIKES, seed)
+    trains = _trains(spikes, neurons, least, seed)
     return np.array([statistics.cv(statistics.isi(train)) for train in trains], np.float64)
 
 
