@@ -75,12 +75,14 @@ def test_an_example_runs(example, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+# Compiled ones, those that run when they are imported, and programs of other simulators.
+NO_MODULES = ("_native", "__main__", "run_")
+
+
 def modules():
-    """All modules but the compiled ones and those that run when they are imported."""
+    """The names of all modules that hold examples."""
     for found in pkgutil.walk_packages(sx.__path__, "spikexla."):
-        if not found.name.endswith("__main__") and not found.name.rsplit(".", 1)[1].startswith(
-            "_native"
-        ):
+        if not found.name.rsplit(".", 1)[1].startswith(NO_MODULES):
             yield found.name
 
 
