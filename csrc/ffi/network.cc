@@ -2,12 +2,13 @@
 //
 // plan   slices; populations, {model, size, hard, ports, Poisson inputs} each; {conductance} each
 //        port; {port} each Poisson input;
-//        first delay, delays, steps of spikes kept, whether weights are one a synapse (else one a
-//        row), bundles, {pre, low, high} each
+//        first delay, delays, steps of spikes kept, whether synapses are stored, whether weights
+//        are one a synapse (else one a row), bundles, {pre, low, high} each
 // args   states..., g..., histories..., generators...         (in place: also the first results)
 //        {params..., drive} each population, {decay, value} each port,
 //        {thresholds, weight} each Poisson input,
-//        starts, runs, targets, weights                       (wiring.h)
+//        starts, runs, targets, weights                       (wiring.h); if not stored, starts is
+//        the number under which their source is lent (row_source.h), and the others are empty
 // rets   states..., g..., histories..., generators..., rasters...
 //        histories are (steps kept, ceil(size / 32)) uint32, rasters (steps, ceil(size / 32)) or
 //        without elements
@@ -92,11 +93,28 @@ class Reader {
   std::string complaint_;
 };
 
+// What rows are drawn from, if it belongs to this network.
+template <class T>
+Synapses<T> borrow_synapses(Reader& r, const Slices& slices, Synapses<T> w,
+                            const ffi::AnyBuffer& number) {
+  if (number.size_bytes() == sizeof(uint64_t))
+    w.rows = borrow<T>(*reinterpret_cast<const uint64_t*>(number.untyped_data()));
+  if (!w.rows)
+    return r.fail("what the rows are drawn from is gone: keep what pack returned"), std::move(w);
+  bool fits = w.rows->slices == slices && w.rows->first_delay == w.first_delay &&
+              w.rows->delays == w.delays && w.rows->bundles.size() == w.sources.size();
+  for (size_t k = 0; fits && k < w.sources.size(); ++k)
+    fits = w.rows->bundles[k].rows == w.sources[k].high - w.sources[k].low;
+  if (!fits) r.fail("the rows do not fit the populations");
+  return w;
+}
+
 // The synapses and where they come from; targets are trusted, all else is checked.
 template <class T>
-Synapses<T> read_synapses(Reader& r, const Slices& slices, Synapses<T> w) {
+Synapses<T> read_synapses(Reader& r, const Slices& slices, bool stored, Synapses<T> w) {
   if (!r.ok() || !r.has_args(4)) return w;
   const ffi::AnyBuffer starts = r.arg(), runs = r.arg(), targets = r.arg(), weights = r.arg();
+  if (!stored) return borrow_synapses(r, slices, std::move(w), starts);
   const int64_t rows =
       w.sources.empty() ? 0 : w.sources.back().row + w.sources.back().high - w.sources.back().low;
   const int64_t width = slices.count() * w.delays + 1, total = targets.element_count();
@@ -116,11 +134,12 @@ Synapses<T> read_synapses(Reader& r, const Slices& slices, Synapses<T> w) {
 }
 
 template <class T>
-Synapses<T> read_sources(Reader& r, const std::vector<Population<T>>& pops) {
+Synapses<T> read_sources(Reader& r, const std::vector<Population<T>>& pops, bool* stored) {
   Synapses<T> w{};
   w.first_delay = r.number();
   w.delays = r.number();
   w.kept = r.number();
+  *stored = r.number() != 0;
   w.by_synapse = r.number() != 0;
   if (w.first_delay < 0 || w.delays < 1 || w.kept < w.first_delay + w.delays - 1)
     r.fail("delays are 0 or more steps, and not more than are kept");
@@ -164,7 +183,8 @@ ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
       if (q.port < 0 || q.port >= int64_t(p.ports.size())) r.fail("a Poisson input has no port");
     }
   Slices slices(count, std::move(sizes), ports);
-  Synapses<T> synapses = read_sources(r, pops);
+  bool stored = true;
+  Synapses<T> synapses = read_sources(r, pops, &stored);
   for (auto& p : pops)
     for (int k = 0; k < p.model->num_state; ++k) p.state[k] = r.in_place<T>(p.size);
   for (auto& p : pops)
@@ -186,7 +206,7 @@ ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
       q.thresholds = r.words(&q.num_thresholds);
       q.weight = r.stream<T>(p.size);
     }
-  synapses = read_synapses(r, slices, std::move(synapses));
+  synapses = read_synapses(r, slices, stored, std::move(synapses));
   for (auto& p : pops) p.raster = r.raster(steps, p.words());
   if (!r.ok()) return invalid("network_run: " + r.complaint());
   if (steps == 0) return ffi::Error::Success();
@@ -194,6 +214,9 @@ ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
   const auto network =
       std::make_shared<Network<T>>(std::move(pops), std::move(synapses), std::move(slices), steps);
   Network<T>::run(network, pool, helpers);
+  if (const char* why = network->failure())
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted,
+                      std::string("spikexla: network_run: ") + why);
   return ffi::Error::Success();
 }
 

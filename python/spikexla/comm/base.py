@@ -33,6 +33,8 @@ class EventComm(Module):
     10.0
     """
 
+    stored: bool = True  # whether the synapses are, or may become, arrays
+
     def __init__(
         self,
         in_size: Size,
