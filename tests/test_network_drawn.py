@@ -73,6 +73,14 @@ def test_memory_does_not_bound_them(monkeypatch):
     run(Net(*its, stored=False))
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_synapses_are_counted_without_arrays(rule):
+    comm = sx.EventDrawn(N, N, RULES[rule], 1.0, seed=1)
+    number = comm.count_synapses()
+    assert comm.undrawn
+    assert number == comm.conn.nnz == comm.count_synapses()
+
+
 @pytest.mark.parametrize("name", ["conn", "weight", "delay"])
 def test_arrays_that_are_not_stored_are_refused(name):
     net = Net(RULES["total"], WEIGHTS["law"], DELAYS["law"], stored=False)

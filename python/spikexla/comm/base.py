@@ -84,6 +84,10 @@ class EventComm(Module):
         """The weight as a plain array in the coherent unit."""
         return plain(self.weight.value)
 
+    def count_synapses(self) -> int:
+        """The number of synapses."""
+        return self.conn.nnz
+
     @property
     def unit(self) -> str | None:
         """'S', 'mA', 'mV' or '1', or None for plain weights."""

@@ -114,6 +114,10 @@ class EventDrawn(EventComm):
         """Whether nobody has asked for the synapses yet."""
         return "conn" not in vars(self)
 
+    def count_synapses(self) -> int:
+        """See `EventComm`; asks for no synapses."""
+        return self.description.count() if self.undrawn else self.conn.nnz
+
     @property
     def given_weight(self) -> jax.Array | None:
         """`weight_mantissa`, or None while the weights are a law."""
