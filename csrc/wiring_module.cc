@@ -5,10 +5,11 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/vector.h>
 
+#include <memory>
 #include <optional>
 #include <stdexcept>
 
-#include "cpu/wiring.h"
+#include "cpu/row_source.h"
 #include "rows_module.h"
 
 namespace nb = nanobind;
@@ -54,24 +55,33 @@ spikexla::Feed<T> feed(nb::handle given, int64_t rows) {
   return q;
 }
 
-template <class T, class Index>
-bool pack(int64_t slices, const std::vector<int64_t>& sizes, const std::vector<int64_t>& ports,
-          nb::list bundles, int64_t first_delay, int64_t delays, Vector<const int64_t> starts,
-          Vector<uint32_t> runs, Vector<Index> targets, Vector<T> weights) {
-  std::vector<spikexla::Bundle<T>> packed;
-  int64_t rows = 0;
+// Bundles are (rows, feeds).
+template <class T>
+std::vector<spikexla::Bundle<T>> read_bundles(const std::vector<int64_t>& sizes,
+                                              const std::vector<int64_t>& ports,
+                                              const nb::list& bundles) {
+  std::vector<spikexla::Bundle<T>> read;
   for (nb::handle given : bundles) {
-    const nb::tuple both = nb::cast<nb::tuple>(given);  // (rows, feeds)
-    packed.push_back({nb::cast<int64_t>(both[0]), {}});
+    const nb::tuple both = nb::cast<nb::tuple>(given);
+    read.push_back({nb::cast<int64_t>(both[0]), {}});
     for (nb::handle f : nb::cast<nb::list>(both[1])) {
-      packed.back().feeds.push_back(feed<T>(f, packed.back().rows));
-      const auto& q = packed.back().feeds.back();
+      read.back().feeds.push_back(feed<T>(f, read.back().rows));
+      const auto& q = read.back().feeds.back();
       if (q.post < 0 || q.post >= int64_t(sizes.size()) || q.port < 0 || q.port >= ports[q.post] ||
           q.rule.n_post != sizes[q.post])
         throw std::invalid_argument("a projection feeds a port that does not exist");
     }
-    rows += packed.back().rows;
   }
+  return read;
+}
+
+template <class T, class Index>
+bool pack(int64_t slices, const std::vector<int64_t>& sizes, const std::vector<int64_t>& ports,
+          nb::list bundles, int64_t first_delay, int64_t delays, Vector<const int64_t> starts,
+          Vector<uint32_t> runs, Vector<Index> targets, Vector<T> weights) {
+  const auto packed = read_bundles<T>(sizes, ports, bundles);
+  int64_t rows = 0;
+  for (const auto& bundle : packed) rows += bundle.rows;
   if (int64_t(starts.shape(0)) != rows + 1 || slices < 1 || delays < 1 ||
       int64_t(runs.shape(0)) != rows * (slices * delays + 1) ||
       int64_t(targets.shape(0)) != starts.data()[rows] ||
@@ -84,6 +94,27 @@ bool pack(int64_t slices, const std::vector<int64_t>& sizes, const std::vector<i
   return spikexla::pack_wiring(cut, packed, table, targets.data(), to);
 }
 
+// What rows are drawn from, lent to network_run for as long as this object lives.
+struct LentRows {
+  std::shared_ptr<const void> source;
+  uint64_t number;
+};
+
+template <class T>
+LentRows lend(int64_t slices, const std::vector<int64_t>& sizes, const std::vector<int64_t>& ports,
+              nb::list bundles, int64_t first_delay, int64_t delays) {
+  if (slices < 1 || delays < 1) throw std::invalid_argument("there are no slices or delays");
+  // A run may be the last to hold the arrays, on a thread without Python's lock.
+  const std::shared_ptr<void> arrays(new nb::list(bundles), [](void* held) {
+    const nb::gil_scoped_acquire acquire;
+    delete static_cast<nb::list*>(held);
+  });
+  const std::shared_ptr<const spikexla::RowSource<T>> source(new spikexla::RowSource<T>{
+      spikexla::Slices(slices, sizes, ports), read_bundles<T>(sizes, ports, bundles), first_delay,
+      delays, arrays});
+  return {source, spikexla::lend(source)};
+}
+
 }  // namespace
 
 void add_wiring(nb::module_& m) {
@@ -93,6 +124,13 @@ void add_wiring(nb::module_& m) {
           nb::arg("runs").noconvert(), nb::arg("targets").noconvert(),
           nb::arg("weights").noconvert());
   };
+  nb::class_<LentRows>(m, "LentRows").def_ro("number", &LentRows::number);
+  const auto add_lend = [&](const char* name, auto function) {
+    m.def(name, function, nb::arg("slices"), nb::arg("sizes"), nb::arg("ports"), nb::arg("bundles"),
+          nb::arg("first_delay"), nb::arg("delays"));
+  };
+  add_lend("lend_rows_float32", &lend<float>);
+  add_lend("lend_rows_float64", &lend<double>);
   add(&pack<float, uint16_t>);
   add(&pack<float, uint32_t>);
   add(&pack<double, uint16_t>);

@@ -15,7 +15,9 @@
 #include <memory>
 #include <vector>
 
+#include "cpu/cores.h"
 #include "cpu/dispatch.h"
+#include "cpu/drawn_rows.h"
 #include "cpu/meeting.h"
 #include "cpu/network_parts.h"
 #include "cpu/slices.h"
@@ -43,6 +45,9 @@ class Network {
     self->work(0);
     self->save_history();
   }
+
+  // Why the results are wrong, or null.
+  const char* failure() const { return drawn_ ? drawn_->failure() : nullptr; }
 
  private:
   static constexpr int64_t kBlock = abi::kBitsLanes;
@@ -93,19 +98,50 @@ class Network {
     list_history();
     list_initial_spikes();
     gather(0);
+    if (synapses_.rows) draw_rows_under_way();
+  }
+
+  void draw_rows_under_way() {
+    drawn_ = std::make_unique<DrawnRows<T>>(synapses_.rows, synapses_.kept);
+    on_all_cores(slices_.count(), INT64_MAX, [&](int64_t s) {
+      draw(s, 0);
+      for (int64_t j = 0; j < synapses_.kept; ++j) {
+        std::vector<int32_t> rows;
+        each_under_way(j, [&](int64_t row, int64_t pre, int64_t id) {
+          if (id >= slices_.edge(pre, s) && id < slices_.edge(pre, s + 1))
+            rows.push_back(int32_t(row));
+        });
+        drawn_->draw(s, -1 - j, rows);
+      }
+    });
+  }
+
+  // Draws the rows of this slice's sources that spiked in the step before `t`.
+  void draw(int64_t s, int64_t t) {
+    std::vector<int32_t> rows;
+    for (const Sources& q : synapses_.sources) append_fired(q, s, &rows);
+    drawn_->draw(s, t, rows);
   }
 
   // Lists the rows of the spikes under way.
   void list_history() {
-    for (int64_t j = 0; j < synapses_.kept; ++j)
-      for (const Sources& q : synapses_.sources) {
-        const auto& p = populations_[q.pre];
-        for (int64_t w = q.low / 32; w * 32 < q.high; ++w)
-          for (uint32_t word = p.history[j * p.words() + w]; word != 0; word &= word - 1) {
-            const int64_t id = w * 32 + __builtin_ctz(word);
-            if (id >= q.low && id < q.high) arriving(-1 - j).push_back(int32_t(q.row + id - q.low));
-          }
-      }
+    for (int64_t j = 0; j < synapses_.kept; ++j) {
+      auto& rows = arriving(-1 - j);
+      each_under_way(j, [&](int64_t row, int64_t, int64_t) { rows.push_back(int32_t(row)); });
+    }
+  }
+
+  // Calls visit(row, population, neuron), in ascending order, for what row j of the histories says.
+  template <class Visit>
+  void each_under_way(int64_t j, const Visit& visit) const {
+    for (const Sources& q : synapses_.sources) {
+      const auto& p = populations_[q.pre];
+      for (int64_t w = q.low / 32; w * 32 < q.high; ++w)
+        for (uint32_t word = p.history[j * p.words() + w]; word != 0; word &= word - 1) {
+          const int64_t id = w * 32 + __builtin_ctz(word);
+          if (id >= q.low && id < q.high) visit(q.row + id - q.low, q.pre, id);
+        }
+    }
   }
 
   // Lists the spikes that the states stand for, as those of the step before the first.
@@ -155,16 +191,21 @@ class Network {
 
   void advance(int64_t s, int64_t t, std::vector<Run>* runs) {
     if (t == 0) load(s);
-    list_runs(s, t, runs);
-    if (synapses_.by_synapse) {
-      if (synapses_.narrow) deliver<true>(s, *runs, synapses_.narrow);
-      else deliver<true>(s, *runs, synapses_.wide);
+    if (drawn_) {
+      drawn_->deliver(s, t, owned_[s].inputs.data());
     } else {
-      if (synapses_.narrow) deliver<false>(s, *runs, synapses_.narrow);
-      else deliver<false>(s, *runs, synapses_.wide);
+      list_runs(s, t, runs);
+      if (synapses_.by_synapse) {
+        if (synapses_.narrow) deliver<true>(s, *runs, synapses_.narrow);
+        else deliver<true>(s, *runs, synapses_.wide);
+      } else {
+        if (synapses_.narrow) deliver<false>(s, *runs, synapses_.narrow);
+        else deliver<false>(s, *runs, synapses_.wide);
+      }
     }
     for (size_t p = 0; p < populations_.size(); ++p) dense(p, s, t);
     if (t + 1 == steps_) store(s);
+    else if (drawn_) draw(s, t + 1);
   }
 
   // Brings the slice's g into its own memory. g decays once before each step's spikes arrive; later
@@ -211,12 +252,15 @@ class Network {
     auto& rows = arriving(t);
     rows.clear();
     for (const Sources& q : synapses_.sources)
-      for (int64_t s = 0; s < slices_.count(); ++s) {
-        const Fired& f = owned_[s].fired[q.pre];
-        const int32_t* end = f.ids.get() + f.count;
-        const int32_t* id = std::lower_bound<const int32_t*>(f.ids.get(), end, q.low);
-        for (; id < end && *id < q.high; ++id) rows.push_back(int32_t(q.row + *id - q.low));
-      }
+      for (int64_t s = 0; s < slices_.count(); ++s) append_fired(q, s, &rows);
+  }
+
+  // The rows of bundle `q` whose source lies in slice `s` and spiked in its last step.
+  void append_fired(const Sources& q, int64_t s, std::vector<int32_t>* rows) const {
+    const Fired& f = owned_[s].fired[q.pre];
+    const int32_t* end = f.ids.get() + f.count;
+    const int32_t* id = std::lower_bound<const int32_t*>(f.ids.get(), end, q.low);
+    for (; id < end && *id < q.high; ++id) rows->push_back(int32_t(q.row + *id - q.low));
   }
 
   // Adds the runs that arrive in this step: of each delay, of every row that spiked so long ago.
@@ -346,6 +390,7 @@ class Network {
   std::vector<Worker> workers_;
   std::vector<Slice> owned_;
   std::vector<std::vector<int32_t>> arriving_;  // rows that spiked, of the last steps: a ring
+  std::unique_ptr<DrawnRows<T>> drawn_;         // null: they are stored
   Meeting meeting_;
 };
 

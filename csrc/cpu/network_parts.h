@@ -1,8 +1,10 @@
 // What a network is made of, as pointers into the arrays of the call.
 #pragma once
 
+#include <memory>
 #include <vector>
 
+#include "cpu/row_source.h"
 #include "cpu/table.h"
 
 namespace spikexla {
@@ -44,7 +46,7 @@ struct Sources {
   int64_t pre, low, high, row;
 };
 
-// The synapses, as wiring.h packs them.
+// The synapses, as wiring.h packs them; or, not stored, what their rows are drawn from.
 template <class T>
 struct Synapses {
   std::vector<Sources> sources;
@@ -56,6 +58,7 @@ struct Synapses {
   const uint32_t* wide;    // ... or these
   const T* weights;
   bool by_synapse;  // one weight a synapse, else one a row
+  std::shared_ptr<const RowSource<T>> rows;
 };
 
 }  // namespace spikexla

@@ -25,6 +25,10 @@ class Slices {
     }
   }
 
+  bool operator==(const Slices& other) const {
+    return edges_ == other.edges_ && firsts_ == other.firsts_ && inputs_ == other.inputs_;
+  }
+
   int64_t count() const { return count_; }
   int64_t populations() const { return int64_t(sizes_.size()); }
   int64_t size(int64_t population) const { return sizes_[population]; }

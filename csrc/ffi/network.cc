@@ -7,15 +7,32 @@
 namespace spikexla {
 namespace {
 
+// What rows are drawn from, if it belongs to this network.
+template <class T>
+void borrow_rows(Reader& r, NetworkPlan<T>* plan) {
+  Synapses<T>& w = plan->synapses;
+  w.rows = borrow<T>(*plan->lent);
+  if (!w.rows) return r.fail("what the rows are drawn from is gone: keep what pack returned");
+  bool fits = w.rows->slices == plan->slices && w.rows->first_delay == w.first_delay &&
+              w.rows->delays == w.delays && w.rows->bundles.size() == w.sources.size();
+  for (size_t k = 0; fits && k < w.sources.size(); ++k)
+    fits = w.rows->bundles[k].rows == w.sources[k].high - w.sources[k].low;
+  if (!fits) r.fail("the rows do not fit the populations");
+}
+
 template <class T>
 ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
   NetworkPlan<T> plan = read_network<T>(r, abi::table().neurons, abi::table().num_neurons, steps);
+  if (plan.lent) borrow_rows(r, &plan);
   if (!r.ok()) return invalid("network_run: " + r.complaint());
   if (steps == 0) return ffi::Error::Success();
   const int64_t helpers = std::min<int64_t>(pool.num_threads(), abi::thread_limit() - 1);
   const auto network = std::make_shared<Network<T>>(
       std::move(plan.populations), std::move(plan.synapses), std::move(plan.slices), steps);
   Network<T>::run(network, pool, helpers);
+  if (const char* why = network->failure())
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted,
+                      std::string("spikexla: network_run: ") + why);
   return ffi::Error::Success();
 }
 

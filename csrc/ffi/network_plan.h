@@ -2,12 +2,13 @@
 //
 // plan   slices; populations, {model, size, hard, ports, Poisson inputs} each; {conductance} each
 //        port; {port} each Poisson input;
-//        first delay, delays, steps of spikes kept, whether weights are one a synapse (else one a
-//        row), bundles, {pre, low, high} each
+//        first delay, delays, steps of spikes kept, whether synapses are stored, whether weights
+//        are one a synapse (else one a row), bundles, {pre, low, high} each
 // args   states..., g..., histories..., generators...         (in place: also the first results)
 //        {params..., drive} each population, {decay, value} each port,
 //        {thresholds, weight} each Poisson input,
-//        starts, runs, targets, weights                       (wiring.h)
+//        starts, runs, targets, weights                       (wiring.h); if not stored, starts is
+//        the number under which their source is lent (row_source.h), and the others are empty
 // rets   states..., g..., histories..., generators..., rasters...
 //        histories are (steps kept, ceil(size / 32)) uint32, rasters (steps, ceil(size / 32)) or
 //        without elements
@@ -113,6 +114,8 @@ struct NetworkPlan {
   Synapses<T> synapses;
   Slices slices;
   int64_t rows, total;  // of the synapses
+  bool stored;
+  const uint64_t* lent;  // not stored: the number of what they are drawn from
 };
 
 // The synapses and where they come from; targets are trusted, all else is checked.
@@ -121,6 +124,12 @@ void read_synapses(Reader& r, NetworkPlan<T>* plan) {
   if (!r.ok() || !r.has_args(4)) return;
   Synapses<T>& w = plan->synapses;
   const ffi::AnyBuffer starts = r.arg(), runs = r.arg(), targets = r.arg(), weights = r.arg();
+  if (!plan->stored) {
+    if (!r.in_own_memory()) r.fail("rows are drawn on the CPU only: store the synapses");
+    else if (starts.size_bytes() != sizeof(uint64_t)) r.fail("the rows are lent without a number");
+    else plan->lent = reinterpret_cast<const uint64_t*>(starts.untyped_data());
+    return;
+  }
   const int64_t rows = plan->rows =
       w.sources.empty() ? 0 : w.sources.back().row + w.sources.back().high - w.sources.back().low;
   const int64_t width = plan->slices.count() * w.delays + 1;
@@ -141,11 +150,12 @@ void read_synapses(Reader& r, NetworkPlan<T>* plan) {
 }
 
 template <class T>
-Synapses<T> read_sources(Reader& r, const std::vector<Population<T>>& pops) {
+Synapses<T> read_sources(Reader& r, const std::vector<Population<T>>& pops, bool* stored) {
   Synapses<T> w{};
   w.first_delay = r.number();
   w.delays = r.number();
   w.kept = r.number();
+  *stored = r.number() != 0;
   w.by_synapse = r.number() != 0;
   if (w.first_delay < 0 || w.delays < 1 || w.kept < w.first_delay + w.delays - 1)
     r.fail("delays are 0 or more steps, and not more than are kept");
@@ -184,7 +194,7 @@ NetworkPlan<T> read_network(Reader& r, const abi::NeuronRow* models, int num_mod
     sizes.push_back(p.size);
     ports.push_back(its);
   }
-  if (!r.ok()) return {{}, {}, {1, {}, {}}, 0, 0};
+  if (!r.ok()) return {{}, {}, {1, {}, {}}, 0, 0, true, nullptr};
   for (auto& p : pops)
     for (auto& port : p.ports) port.conductance = r.number() != 0;
   for (auto& p : pops)
@@ -192,8 +202,11 @@ NetworkPlan<T> read_network(Reader& r, const abi::NeuronRow* models, int num_mod
       q.port = r.number();
       if (q.port < 0 || q.port >= int64_t(p.ports.size())) r.fail("a Poisson input has no port");
     }
-  Synapses<T> synapses = read_sources(r, pops);
-  NetworkPlan<T> plan{std::move(pops), std::move(synapses), {count, std::move(sizes), ports}, 0, 0};
+  bool stored = true;
+  Synapses<T> synapses = read_sources(r, pops, &stored);
+  NetworkPlan<T> plan{
+      std::move(pops), std::move(synapses), {count, std::move(sizes), ports}, 0, 0, stored,
+      nullptr};
   for (auto& p : plan.populations)
     for (int k = 0; k < p.model->num_state; ++k) p.state[k] = r.in_place<T>(p.size);
   for (auto& p : plan.populations)

@@ -241,9 +241,10 @@ def _populations(net: Any) -> dict[str, int]:
 
 
 def count_synapses(net: Any) -> int:
-    """The synapses of every sparse connection below `net`, shared ones once."""
-    found = (getattr(node, "conn", None) for node in net.nodes().values())
-    return sum({id(conn): int(conn.nnz) for conn in found if conn is not None}.values())
+    """The synapses of every sparse connection below `net`."""
+    from ..comm.base import EventComm
+
+    return sum(n.count_synapses() for n in net.nodes().values() if isinstance(n, EventComm))
 
 
 def _write(stage: Path, done: _Run) -> None:

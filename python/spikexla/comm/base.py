@@ -33,6 +33,8 @@ class EventComm(Module):
     10.0
     """
 
+    stored: bool = True  # whether the synapses are, or may become, arrays
+
     def __init__(
         self,
         in_size: Size,
@@ -81,6 +83,10 @@ class EventComm(Module):
     def weight_mantissa(self) -> jax.Array:
         """The weight as a plain array in the coherent unit."""
         return plain(self.weight.value)
+
+    def count_synapses(self) -> int:
+        """The number of synapses."""
+        return self.conn.nnz
 
     @property
     def unit(self) -> str | None:

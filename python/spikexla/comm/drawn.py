@@ -31,14 +31,17 @@ class EventDrawn(EventComm):
     `FixedTotal(k)` or `FixedProb(p)`. weight: a distribution of `spikexla.connect`, or what
     `EventComm` takes. delay: None, a distribution, or what a projection takes, in ms. seed: an
     integer that makes the draws repeatable; None draws one from `spikexla.random`.
-    allow_autapses=False: no pairs (i, i). allow_multapses=False: no pair twice.
+    allow_autapses=False: no pairs (i, i). allow_multapses=False: no pair twice. stored=False: the
+    engine of `sx.simulate` draws the synapses of a source anew whenever it spikes, so that memory
+    does not bound their number; results are the same, and a spike takes longer.
 
     `conn`, `weight` and `delay` are drawn when first read; `description` is what they are drawn
     from. A drawn weight joins the states of the module then. `sx.simulate` packs the synapses
     straight from the description, without these arrays, unless somebody has read them.
 
-    Errors: ValueError for a rule that cannot be kept or a delay that could be negative,
-    MemoryError, before memory is asked for, when the synapses are drawn.
+    Errors: ValueError for a rule that cannot be kept, a delay that could be negative, and where
+    arrays are asked for with stored=False; MemoryError, before memory is asked for, when the
+    synapses are drawn.
 
     >>> import spikexla as sx
     >>> from spikexla.connect import FixedTotal, Normal
@@ -58,6 +61,7 @@ class EventDrawn(EventComm):
         seed: int | None = None,
         allow_autapses: bool = True,
         allow_multapses: bool = True,
+        stored: bool = True,
         name: str | None = None,
         param_type: type = ParamState,
     ) -> None:
@@ -65,6 +69,7 @@ class EventDrawn(EventComm):
         self.in_size = shape_of(in_size, "EventDrawn: in_size")
         self.out_size = shape_of(out_size, "EventDrawn: out_size")
         self.rule, self.param_type, self.seed = rule, param_type, drawn_seed(seed)
+        self.stored = stored
         self.description = describe(
             rule,
             math.prod(self.in_size),
@@ -109,6 +114,10 @@ class EventDrawn(EventComm):
         """Whether nobody has asked for the synapses yet."""
         return "conn" not in vars(self)
 
+    def count_synapses(self) -> int:
+        """See `EventComm`; asks for no synapses."""
+        return self.description.count() if self.undrawn else self.conn.nnz
+
     @property
     def given_weight(self) -> jax.Array | None:
         """`weight_mantissa`, or None while the weights are a law."""
@@ -122,6 +131,12 @@ class EventDrawn(EventComm):
     def __getattr__(self, name: str) -> Any:
         if name not in _LAZY or "description" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        if not self.stored:
+            raise ValueError(
+                f"{type(self).__name__}: {name.strip('_')} is asked for, but the synapses are not "
+                "stored: only the engine of simulate() draws them, on a CPU, without traces and "
+                "with one weight or a distribution. Use stored=True for all else."
+            )
         with _untraced():
             drawn = self.description.build()
             self.conn = drawn.conn

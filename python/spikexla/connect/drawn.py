@@ -47,6 +47,12 @@ class Description:
         """The rule that `csrc/cpu/rows.h` reads row by row."""
         return self.rule.native(self._pairs(), weight=self.weight, delay=self.delay)
 
+    def count(self) -> int:
+        """How many synapses there are; holds none of them."""
+        indptr = np.empty(self.n_pre + 1, np.int64)
+        library.native().count_rows(self.native(), indptr)
+        return int(indptr[-1])
+
     def build(self) -> Drawn:
         """All synapses, on all cores. MemoryError before memory is asked for."""
         native, values = library.native(), (self.weight, self.delay)

@@ -71,7 +71,8 @@ class Microcircuit(Module):
     scale: a smaller circuit has `scale` of the neurons and of each neuron's inputs; weights grow by
     `1 / sqrt(scale)` and a constant current makes up for the mean input, so that rates stay near
     those of the whole (van Albada et al. 2015). drive: 'poisson', or 'dc' for the same mean input
-    without its noise. seed: of connections, weights, delays, start and noise. `update` makes one
+    without its noise. seed: of connections, weights, delays, start and noise. stored=False: see
+    `EventDrawn`. `update` makes one
     step of dt, which is 0.1 ms in the literature.
 
     Errors: ValueError for a scale outside of (0, 1] or too small for a neuron in each population,
@@ -88,7 +89,9 @@ class Microcircuit(Module):
     'network_run'
     """
 
-    def __init__(self, scale: float = 1.0, *, drive: str = "poisson", seed: int = 0) -> None:
+    def __init__(
+        self, scale: float = 1.0, *, drive: str = "poisson", seed: int = 0, stored: bool = True
+    ) -> None:
         super().__init__()
         if not 0 < scale <= 1 or round(min(SIZES) * scale) < 1:
             raise ValueError(
@@ -121,7 +124,7 @@ class Microcircuit(Module):
         ]
         numbers = np.round(synapse_numbers() * scale**2).astype(int)
         self.projections = [
-            self._projection(pre, post, int(numbers[post, pre]), weights[post, pre], seeds)
+            self._projection(pre, post, int(numbers[post, pre]), weights[post, pre], seeds, stored)
             for pre in range(8)
             for post in range(8)
             if numbers[post, pre]
@@ -141,7 +144,7 @@ class Microcircuit(Module):
         ]
 
     def _projection(
-        self, pre: int, post: int, number: int, weight: float, seeds: list[int]
+        self, pre: int, post: int, number: int, weight: float, seeds: list[int], stored: bool
     ) -> AlignPostProj:
         mean, delay = weight / math.sqrt(self.scale), DELAYS[pre % 2]
         bounds: dict[str, Any] = {"low": 0.0} if mean > 0 else {"high": 0.0}
@@ -153,6 +156,7 @@ class Microcircuit(Module):
             Normal(mean, abs(mean) * RELATIVE_SD, **bounds),
             delay=Normal(delay, sd, low=0.05, high=delay + 6 * sd),
             seed=seeds[8 * pre + post],
+            stored=stored,
         )
         return AlignPostProj(comm=comm, **self.populations[post].receptor(TAU_SYN))
 

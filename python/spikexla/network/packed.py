@@ -52,14 +52,16 @@ def packed(
 ) -> Wiring:
     """The wiring of the network whose first population is `first`, as `ops.wiring.pack` has it.
 
-    places: (pre, low, high, post, port) of each projection.
+    places: (pre, low, high, post, port) of each projection. One whose synapses are not stored
+    keeps those of the whole network from being packed.
     """
     dt = environ.get_dt_ms()
     ranges = [p.drawn_delays(dt) for p in projections]
     sources = [_source(p, drawn, dt) for p, drawn in zip(projections, ranges, strict=True)]
     dtype = first.kernel_state()[0].dtype
+    stored = all(p.comm.stored for p in projections)
     processor = library.default_device(), most_slices()
-    what = processor, dt, dtype, places, sizes, ports, kept
+    what = processor, dt, dtype, places, sizes, ports, kept, stored
     last = _LAST.get(first)
     if last is not None and last.what == what and _same(last.sources, sources):
         return last.wiring
@@ -67,7 +69,7 @@ def packed(
         Projection(*place, s.rows(), s.weight, drawn if s.delay is None else s.delay)
         for place, s, drawn in zip(places, sources, ranges, strict=True)
     ]
-    wiring = pack(sizes, ports, wired, dtype, kept)
+    wiring = pack(sizes, ports, wired, dtype, kept, stored)
     _LAST[first] = _Packed(what, sources, wiring)
     return wiring
 

@@ -111,6 +111,11 @@ def network_run(
     args, shapes, plan = _flatten(populations, wiring, steps, record, dtype)
 
     def fallback(*args):
+        if not wiring.stored:
+            raise ValueError(
+                "network_run: rows of synapses that are not stored are drawn by the native engine "
+                "on the CPU only. Store them (stored=True), or use backend='native' on a CPU."
+            )
         return network_reference(*_rebuild(populations, wiring, args), steps, record)
 
     if not uses_native(backend):
@@ -204,7 +209,7 @@ def _flatten(populations, wiring, steps, record, dtype):
     poissons = [q for p in populations for q in p.poissons]
     plan += [int(port.conductance) for port in ports] + [q.port for q in poissons]
     plan += [wiring.first_delay, wiring.delays, wiring.kept]
-    plan += [int(wiring.by_synapse), len(wiring.bundles)]
+    plan += [int(wiring.stored), int(wiring.by_synapse), len(wiring.bundles)]
     for b in wiring.bundles:
         plan += [b.pre, b.low, b.high]
     own = [x for p in populations for x in p.state] + [port.g for port in ports]

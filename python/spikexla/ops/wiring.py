@@ -56,7 +56,8 @@ class Bundle(NamedTuple):
     jax.tree_util.register_dataclass,
     data_fields=["starts", "runs", "targets", "weights"],
     meta_fields=[
-        *("sizes", "ports", "slices", "first_delay", "delays", "kept", "by_synapse", "bundles")
+        *("sizes", "ports", "slices", "first_delay", "delays", "kept", "stored", "by_synapse"),
+        "bundles",
     ],
 )
 class Wiring:
@@ -66,17 +67,23 @@ class Wiring:
     delays + 1); targets: uint16 or uint32 (synapses,), places among the inputs of the target's
     slice; weights: (synapses,), or (rows,) where every row has one weight. `kept` steps of spikes
     are remembered.
+
+    Without `stored`, a row is drawn when its source spikes: runs, targets and weights are empty,
+    and starts, (1, 2), is the number under which `lent` holds what rows are drawn from. Keep the
+    object that `pack` returned for as long as others with its arrays are in use.
     """
+
+    lent: Any = None
 
     def __init__(
         self, starts: Any, runs: Any, targets: Any, weights: Any, *, sizes: tuple[int, ...],
         ports: tuple[int, ...], slices: int, first_delay: int, delays: int, kept: int,
-        by_synapse: bool, bundles: tuple[Bundle, ...],
+        stored: bool, by_synapse: bool, bundles: tuple[Bundle, ...],
     ) -> None:  # fmt: skip
         self.starts, self.runs, self.targets, self.weights = starts, runs, targets, weights
         self.sizes, self.ports, self.slices = sizes, ports, slices
         self.first_delay, self.delays, self.kept = first_delay, delays, kept
-        self.by_synapse, self.bundles = by_synapse, bundles
+        self.stored, self.by_synapse, self.bundles = stored, by_synapse, bundles
 
     def with_arrays(self, starts: Any, runs: Any, targets: Any, weights: Any) -> Wiring:
         """The same network with these arrays."""
@@ -122,17 +129,18 @@ def pack(
     projections: Sequence[Projection],
     dtype: Any,
     kept: int = 0,
+    stored: bool = True,
 ) -> Wiring:
     """The wiring of populations of `sizes` neurons with `ports` inputs each.
 
     Cut for the processor that it will run on now; results do not depend on that. Projections with
     the same sources are packed together if that keeps the order in which every port is fed.
-    Histories hold as many steps as the longest delay, or `kept` if that is more.
+    Histories hold as many steps as the longest delay, or `kept` if that is more. Without `stored`
+    nothing is packed: the CPU's engine draws rows when it needs them, with the same results.
 
     Errors: TypeError for traced connectivity; ValueError for delays that are negative, longer than
     1023 steps or of a wrong shape; MemoryError, before it is taken, if there is too little memory.
     """
-    native = library.native()
     _refuse_traced(projections)
     read = [_Read.of(k, q, dtype) for k, q in enumerate(projections)]
     spans = [r.range(q) for q, r in zip(projections, read, strict=True)]
@@ -144,41 +152,73 @@ def pack(
         q = projections[group[0]]
         bundles.append(Bundle(q.pre, q.low, q.high, row))
         row += q.high - q.low
-    rowwise = _row_weights(groups, [r.weights for r in read], bundles)
-    expected = int(sum(r.rule.expected for r in read))
-    slices = _slices(sum(sizes), expected, row * (last - first + 1))
-    width = slices * (last - first + 1) + 1
-    index = np.uint16 if _most_inputs(sizes, ports, slices) <= NARROW else np.uint32
-    a_synapse = np.dtype(index).itemsize + (np.dtype(dtype).itemsize if rowwise is None else 0)
-    require_memory(
-        a_synapse * expected + 4 * row * width, f"the network's {expected} synapses, packed,"
-    )
-    lengths = [sum(read[k].lengths() for k in group) for group in groups]
-    starts = np.concatenate([[0], *lengths]).astype(np.int64).cumsum()
-    total = int(starts[-1])
-    runs = empty((row * width,), np.uint32, "the runs of all synapses")
-    targets = empty((total,), index, "the targets of all synapses")
-    packed = empty((0 if rowwise is not None else total,), dtype, "the weights of all synapses")
     feeds = [
         (b.high - b.low, [read[k].feed(projections[k]) for k in group])
         for b, group in zip(bundles, groups, strict=True)
     ]
-    its = slices, list(sizes), list(ports), feeds, first, last - first + 1
-    sound = native.pack_wiring(*its, starts, runs, targets, packed)
-    if not sound:
+    expected = int(sum(r.rule.expected for r in read))
+    slices = _slices(sum(sizes), expected, row * (last - first + 1))
+    layout = _Layout(slices, list(sizes), list(ports), feeds, first, last - first + 1)
+    rowwise = _row_weights(groups, [r.weights for r in read], bundles) if stored else None
+    own = {
+        "sizes": tuple(sizes), "ports": tuple(ports), "slices": slices, "first_delay": first,
+        "delays": last - first + 1, "kept": max(kept, last), "stored": stored,
+        "by_synapse": rowwise is None, "bundles": tuple(bundles),
+    }  # fmt: skip
+    if stored:
+        return Wiring(*_packed(layout, rowwise, groups, read, expected, dtype), **own)
+    lent = getattr(library.native(), f"lend_rows_{np.dtype(dtype).name}")(*layout)
+    number = np.array([lent.number], np.uint64).view(np.uint32).reshape(1, 2)
+    none = (np.zeros(0, kind) for kind in (np.uint32, np.uint16, dtype))
+    wiring = Wiring(*map(jnp.asarray, (number, *none)), **own)
+    wiring.lent = lent
+    return wiring
+
+
+class _Layout(NamedTuple):
+    """What csrc/wiring_module.cc takes to read rows and lay them out."""
+
+    slices: int
+    sizes: list[int]
+    ports: list[int]
+    bundles: list
+    first_delay: int
+    delays: int
+
+
+def _packed(
+    layout: _Layout,
+    rowwise: np.ndarray | None,
+    groups: list,
+    read: list[_Read],
+    expected: int,
+    dtype: Any,
+) -> tuple[Any, Any, Any, Any]:
+    """The arrays of a `Wiring`."""
+    native = library.native()
+    rows, width = sum(b[0] for b in layout.bundles), layout.slices * layout.delays + 1
+    index = np.uint16 if _most_inputs(*layout[1:3], layout.slices) <= NARROW else np.uint32
+    a_synapse = np.dtype(index).itemsize + (np.dtype(dtype).itemsize if rowwise is None else 0)
+    require_memory(
+        a_synapse * expected + 4 * rows * width, f"the network's {expected} synapses, packed,"
+    )
+    lengths = [sum(read[k].lengths() for k in group) for group in groups]
+    starts = np.concatenate([[0], *lengths]).astype(np.int64).cumsum()
+    total = int(starts[-1])
+    runs = empty((rows * width,), np.uint32, "the runs of all synapses")
+    targets = empty((total,), index, "the targets of all synapses")
+    weights = empty((0 if rowwise is not None else total,), dtype, "the weights of all synapses")
+    if not native.pack_wiring(*layout, starts, runs, targets, weights):
         raise ValueError(
             "network_run: a projection's connectivity points outside of its population, or its "
             "rows are not ascending. Build it with spikexla.connect, which checks."
         )
-    return Wiring(
+    return (
         jnp.asarray(starts.view(np.uint32).reshape(-1, 2)),
-        jax.device_put(runs.reshape(row, width), may_alias=True),
+        jax.device_put(runs.reshape(rows, width), may_alias=True),
         jax.device_put(targets, may_alias=True),
-        jnp.asarray(rowwise) if rowwise is not None else jax.device_put(packed, may_alias=True),
-        sizes=tuple(sizes), ports=tuple(ports), slices=slices, first_delay=first,
-        delays=last - first + 1, kept=max(kept, last), by_synapse=rowwise is None,
-        bundles=tuple(bundles),
-    )  # fmt: skip
+        jnp.asarray(rowwise) if rowwise is not None else jax.device_put(weights, may_alias=True),
+    )
 
 
 def _refuse_traced(projections: Sequence[Projection]) -> None:
