@@ -18,6 +18,7 @@
 #include "cpu/dispatch.h"
 #include "cpu/meeting.h"
 #include "cpu/network_parts.h"
+#include "cpu/probe.h"
 #include "cpu/slices.h"
 
 namespace spikexla {
@@ -26,10 +27,11 @@ template <class T>
 class Network {
  public:
   Network(std::vector<Population<T>> populations, Synapses<T> synapses, Slices slices,
-          int64_t steps)
+          Probes<T> probes, int64_t steps)
       : populations_(std::move(populations)),
         synapses_(std::move(synapses)),
         slices_(std::move(slices)),
+        probes_(std::move(probes)),
         steps_(steps),
         meeting_(slices_.count()) {}
 
@@ -286,12 +288,23 @@ class Network {
   void dense(int64_t p, int64_t s, int64_t t) {
     Fired& f = owned_[s].fired[p];
     f.count = 0;
-    const int64_t end = slices_.edge(p, s + 1);
-    for (int64_t first = slices_.edge(p, s); first < end; first += kBlock)
-      dense_block(p, s, first, std::min(kBlock, end - first), t, &f);
+    const int64_t edge = slices_.edge(p, s), end = slices_.edge(p, s + 1);
+    const int64_t fields = populations_[p].model->num_state;
+    // The last step leaves g as a step-by-step run would, and so does one whose g is read.
+    const bool read = probes_.due(p, t, fields), decays = t + 1 < steps_;
+    for (int64_t first = edge; first < end; first += kBlock)
+      dense_block(p, s, first, std::min(kBlock, end - first), t, decays && !read, &f);
+    probes_.take(p, t, edge, end, [&](int64_t variable) -> const T* {
+      return variable < fields ? populations_[p].state[variable] + edge
+                               : input(s, p, variable - fields);
+    });
+    if (!decays || !read) return;
+    abi::SynapseBlock<T> b = synapse_block(s, p, edge, end - edge);
+    synapses().decay(b);
   }
 
-  void dense_block(int64_t p, int64_t s, int64_t first, int64_t lanes, int64_t t, Fired* f) {
+  void dense_block(int64_t p, int64_t s, int64_t first, int64_t lanes, int64_t t, bool decays,
+                   Fired* f) {
     Population<T>& pop = populations_[p];
     alignas(64) T I[kBlock], G[kBlock];
     uint32_t bits[kBlock / 32];
@@ -303,7 +316,7 @@ class Network {
                           q.thresholds,
                           q.num_thresholds,
                           {q.weight.at + first * q.weight.lane, q.weight.lane, 0}});
-    b.decays = t + 1 < steps_;  // the last step leaves g as a step-by-step run would
+    b.decays = decays;
     b.I = I;
     b.G = G;
     synapses().drive(b);
@@ -342,6 +355,7 @@ class Network {
   std::vector<Population<T>> populations_;
   Synapses<T> synapses_;
   Slices slices_;
+  Probes<T> probes_;
   int64_t steps_;
   std::vector<Worker> workers_;
   std::vector<Slice> owned_;

@@ -73,6 +73,10 @@ class Probe(NamedTuple):
     index: np.ndarray
     every: int
 
+    def first(self, at: int) -> int:
+        """How many steps from step `at` on pass before the first that is recorded."""
+        return -(at + 1) % self.every
+
 
 class Wanted(NamedTuple):
     """What to record of a network."""
@@ -152,9 +156,9 @@ def _trace(name: str, node: Module, item: Trace) -> Probe:
             f"no State of that name; it has {', '.join(states) or 'none'}."
         )
     every = item.every
-    if isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1:
+    if isinstance(every, bool) or not isinstance(every, int | np.integer) or not 1 <= every < 2**31:
         raise ValueError(
-            f"record.Trace(every={every!r}) must be a whole number of steps, 1 or more."
+            f"record.Trace(every={every!r}) must be a whole number of steps, 1 to 2^31 - 1."
         )
     leaves = jax.tree.leaves(state.value)
     if len(leaves) != 1:

@@ -61,7 +61,7 @@ class Recorder:
                 )
 
     def take(self, rasters: dict[str, np.ndarray], samples: list[np.ndarray], steps: int) -> None:
-        """The next chunk of `steps` steps: rasters of populations, the traced values each step.
+        """The next chunk of `steps` steps: rasters of populations, and the samples of traces.
 
         All of it is kept, or none of it.
         """
@@ -69,7 +69,7 @@ class Recorder:
         counted = {name: unpack_bits(rasters[name]) for name in self._totals}
         trains = {name: counted[name] for name in self.wanted.spikes}
         traces = [
-            _every(trace.every, values, at)
+            (at + trace.first(at) + trace.every * np.arange(len(values)), values)
             for trace, values in zip(self.wanted.traces, samples, strict=True)
         ]
         if self._sink is not None:
@@ -143,10 +143,3 @@ class Recorder:
         """Ends the file."""
         if self._file is not None:
             self._file.close()
-
-
-def _every(every: int, values: np.ndarray, at: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of the values after steps `at`, `at` + 1, ... those after each `every`-th, and which."""
-    first = -(at + 1) % every
-    kept = np.ascontiguousarray(values[first::every])
-    return at + first + every * np.arange(len(kept)), kept

@@ -27,6 +27,7 @@ from .loop import Loop
 from .recorder import Recorder
 from .result import Result
 from .sink import Sink
+from .watch import watch
 
 CHUNK_BYTES = 64 << 20  # the most that the spikes of one chunk take, as bits, and its traces
 CHUNK_STEPS = (1000, 10_000)  # between these, a 20th of the run: memory does not grow with it
@@ -54,7 +55,7 @@ def simulate(
 
     record: True, all spikes; False, nothing; or what `sx.record` has (`Spikes()`, `Rates(bin=1.0)`,
     `Trace('V', neurons=[0, 1], every=10)`), one or a sequence for every population, or a mapping
-    from the names of parts to these. A network with traces runs in the loop.
+    from the names of parts to these. The engine traces the States of neurons and the g of synapses.
     to: a SONATA file that the spikes are written to, chunk by chunk, instead of memory; it must be
     new, or be continued with `append=True`, its times going on from its end. Or a `network.Sink` of
     one's own.
@@ -81,15 +82,19 @@ def simulate(
     wanted = records.wanted(record, net, dt)
     if to is not None and not wanted.spikes:
         raise ValueError(f"simulate: to={to!r} is for spikes, but record={record!r} has none.")
-    size = _chunk(steps, net, wanted) if chunk is None else _count_steps(chunk, dt, "chunk")
-    sizes = [size] * (steps // size) + ([steps % size] if steps % size else [])
     chosen = _backend.resolve(backend)
     plan, why = _plan(net, tuple(inputs), wanted, chosen)
+    size = (
+        _chunk(steps, net, wanted, plan is None)
+        if chunk is None
+        else _count_steps(chunk, dt, "chunk")
+    )
+    sizes = [size] * (steps // size) + ([steps % size] if steps % size else [])
     with _backend(chosen), contextlib.ExitStack() as stack:
         recorder = stack.enter_context(contextlib.closing(Recorder(wanted, steps, dt, to, append)))
         start = time.perf_counter()
         run: Any = (
-            Engine(plan, bool(wanted.rasters))
+            Engine(plan, bool(wanted.rasters), wanted.traces)
             if plan
             else Loop(net, tuple(inputs), wanted.rasters, wanted.traces)
         )
@@ -137,13 +142,15 @@ def _plan(net: Module, inputs: tuple, wanted: records.Wanted, chosen: str) -> tu
     platform = library.default_platform()
     if platform not in library.platforms(NETWORK_RUN):
         return None, f"the package was built without kernels for {platform}"
-    if wanted.traces:
-        part, state = wanted.traces[0].label
-        return None, f"the trace of {state!r} of {part!r} is read in every step"
+    if wanted.traces and platform != "cpu":
+        return None, f"traces are read in every step on {platform}"
     try:
-        return capture(net, inputs), "all its parts are known to the engine"
+        plan = capture(net, inputs)
+        for trace in wanted.traces:
+            watch(plan, trace)
     except NotAPlan as error:
         return None, str(error)
+    return plan, "all its parts are known to the engine"
 
 
 def _count_steps(value: Any, dt: float, what: str) -> int:
@@ -165,11 +172,13 @@ def _count_steps(value: Any, dt: float, what: str) -> int:
     return steps
 
 
-def _chunk(steps: int, net: Module, wanted: records.Wanted) -> int:
+def _chunk(steps: int, net: Module, wanted: records.Wanted, looped: bool) -> int:
     """The steps of a chunk: few enough for memory and for news, enough to be worth a call."""
     words = sum(-(-n.size // 32) for n in net.nodes().values() if isinstance(n, Neuron))
-    traced = sum(2 * len(probe.index) for probe in wanted.traces)  # of up to 64 bits
-    most = max(1, CHUNK_BYTES // max(1, 4 * (words + traced)))
+    every = [1 if looped else probe.every for probe in wanted.traces]  # a loop gives every step
+    sizes = [2 * len(probe.index) for probe in wanted.traces]  # of up to 64 bits
+    words += sum(size / k for size, k in zip(sizes, every, strict=True))
+    most = max(1, int(CHUNK_BYTES // max(1, 4 * words)))
     least, enough = CHUNK_STEPS
     return min(steps, most, max(least, min(enough, -(-steps // 20))))
 
