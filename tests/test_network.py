@@ -216,7 +216,7 @@ class Idle(sx.nn.Module):
 
 LOOPED = {
     "a state that is read": (lambda: Reads(sx.LIF(3)), "state"),
-    "two steps": (lambda: Twice(sx.LIF(3)), "exactly once"),
+    "two steps": (lambda: Twice(sx.LIF(3)), "neuron is stepped 2 times"),
     "no neurons": (Idle, "no population"),
 }
 
@@ -260,7 +260,12 @@ BAD_CALLS = {
     "input shape": (
         lambda net: sx.simulate(net, 1.0, inputs=(np.ones(9),)),
         ValueError,
-        "shape (9,) to a population of shape (200,)",
+        "shape (9,) to N, a population of shape (200,)",
+    ),
+    "input in words": (
+        lambda net: sx.simulate(net, 1.0, inputs=("much",)),
+        TypeError,
+        "gives N the input current 'much'",
     ),
     "input NaN": (lambda net: sx.simulate(net, 1.0, inputs=(np.nan,)), ValueError, "NaN"),
     "one neuron": (lambda net: sx.COBANet(1), ValueError, "n=1 must be at least 2"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import brainunit as u
 import jax
 import numpy as np
 import pytest
@@ -76,6 +77,26 @@ class Apart(sx.nn.Module):
         self.B(np.linspace(0.9, 1.6, self.B.size))
 
 
+class Units(sx.nn.Module):
+    """A network whose States are quantities."""
+
+    def __init__(self, n):
+        super().__init__()
+        V = np.linspace(-60.0, -49.0, n) * u.mV
+        mV = {"V_rest": -60.0 * u.mV, "V_th": -50.0 * u.mV, "V_reset": -61.0 * u.mV}
+        self.N = sx.LIFRef(n, tau=20.0 * u.ms, R=1.0 * u.ohm, V_initializer=V, **mV)
+        self.P = sx.AlignPostProj(
+            comm=sx.EventFixedProb(n, n, 0.05, 0.6 * u.mS, seed=1),
+            syn=sx.Expon.desc(n, tau=5.0 * u.ms, g_initializer=0.0 * u.mS),
+            out=sx.COBA.desc(E=0.0 * u.mV),
+            post=self.N,
+        )
+
+    def update(self):
+        self.P(self.N.get_spike() != 0)
+        self.N(20.0 * u.mA)
+
+
 MODELS = {  # how to make it; its parts with their traced States
     "coba": (coba, {"N": ["V", "refractory"], "E.syn": ["g"], "I.syn": ["g"]}),
     "cuba": (cuba, {"N": ["V", "refractory"], "E.syn": ["g"]}),
@@ -83,6 +104,7 @@ MODELS = {  # how to make it; its parts with their traced States
         Nest,
         {"E": ["V", "refractory"], "I": ["V"], "EE.syn": ["g"], "EI.syn": ["g"], "IE.syn": ["g"]},
     ),
+    "units": (Units, {"N": ["V", "refractory"], "P.syn": ["g"]}),
     "apart": (Apart, {"A": ["V", "refractory"], "B": ["V"], "P.syn": ["g"]}),
 }
 

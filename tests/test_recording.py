@@ -78,7 +78,7 @@ def test_what_is_named_is_recorded_and_changes_no_spike(case, dt):
     assert [*result.traces] == traces
     assert [*result.rates_hz] == (spikes or rates)
     assert result.path == path, result.why
-    assert (path == "network_run") or "is traced" in result.why
+    assert (path == "network_run") or "its State 'weight' traced" in result.why
     if spikes:
         backend = "native" if path == "network_run" else "xla"
         want = sx.simulate(net(), 5.0, backend=backend).spikes["N"]

@@ -69,6 +69,7 @@ class Probe(NamedTuple):
     """A trace of a network that is there: elements `index` of `state`, which is `label`."""
 
     label: tuple[str, str]  # the part of the network, the name of the State
+    part: Module
     state: State
     index: np.ndarray
     every: int
@@ -168,7 +169,7 @@ def _trace(name: str, node: Module, item: Trace) -> Probe:
         )
     size = int(np.prod(np.shape(leaves[0]), dtype=np.int64))
     if item.neurons is None:
-        return Probe((name, item.state), state, np.arange(size), int(every))
+        return Probe((name, item.state), node, state, np.arange(size), int(every))
     index = np.asarray(item.neurons)
     if index.ndim != 1 or not index.size or index.dtype.kind not in "iu":
         raise ValueError(
@@ -181,4 +182,4 @@ def _trace(name: str, node: Module, item: Trace) -> Probe:
             f"record.Trace(neurons=...) asks for {wrong[0]}, but {item.state!r} of {name!r} has "
             f"{size} elements, 0 to {size - 1}."
         )
-    return Probe((name, item.state), state, index, int(every))
+    return Probe((name, item.state), node, state, index, int(every))

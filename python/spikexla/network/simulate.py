@@ -20,10 +20,12 @@ from ..ops.network_run import NETWORK_RUN
 from ..transform.progress import reporting
 from ..units import mantissa
 from . import record as records
-from .capture import NotAPlan, capture
+from .capture import Plan, capture
 from .engine import Engine
 from .interrupt import patient
 from .loop import Loop
+from .not_a_plan import NotAPlan, names_of
+from .parts import ENGINE, LOOP, looped, planned
 from .recorder import Recorder
 from .result import Result
 from .sink import Sink
@@ -51,7 +53,7 @@ def simulate(
     The States of `net` go on from where they are and end where a loop over `net(*inputs)` would
     end: a simulation can be stopped, looked at, saved and continued. A network of populations,
     exponential synapses and sparse projections runs in `network_run`, many steps in one native
-    call; any other module in a compiled loop. The result says which, and why.
+    call; any other module in a compiled loop. `print(result.report())` says which, and why.
 
     record: True, all spikes; False, nothing; or what `sx.record` has (`Spikes()`, `Rates(bin=1.0)`,
     `Trace('V', neurons=[0, 1], every=10)`), one or a sequence for every population, or a mapping
@@ -83,7 +85,7 @@ def simulate(
     if to is not None and not wanted.spikes:
         raise ValueError(f"simulate: to={to!r} is for spikes, but record={record!r} has none.")
     chosen = _backend.resolve(backend)
-    plan, why = _plan(net, tuple(inputs), wanted, chosen)
+    plan, how = _plan(net, tuple(inputs), wanted, chosen)
     size = (
         _chunk(steps, net, wanted, plan is None)
         if chunk is None
@@ -95,7 +97,7 @@ def simulate(
         start = time.perf_counter()
         run: Any = (
             Engine(plan, bool(wanted.rasters), wanted.traces)
-            if plan
+            if plan is not None
             else Loop(net, tuple(inputs), wanted.rasters, wanted.traces)
         )
         for n in dict.fromkeys(sizes):  # before the run, so that the two times can be told apart
@@ -106,8 +108,7 @@ def simulate(
         def result() -> Result:
             return Result(
                 dt_ms=dt,
-                path="network_run" if plan else "for_loop",
-                why=why,
+                **how,
                 compile_s=compiled - start,
                 wall_s=time.perf_counter() - compiled,
                 **recorder.results(),
@@ -135,22 +136,29 @@ def _check(net: Any, inputs: Any) -> None:
         )
 
 
-def _plan(net: Module, inputs: tuple, wanted: records.Wanted, chosen: str) -> tuple[Any, str]:
-    """What the engine runs, or None; and why."""
-    if chosen != "native":
-        return None, "the backend is 'xla'"
+def _plan(
+    net: Module, inputs: tuple, wanted: records.Wanted, chosen: str
+) -> tuple[Plan | None, dict[str, Any]]:
+    """What the engine runs, or None; and what a Result tells of that."""
     platform = library.default_platform()
-    if platform not in library.platforms(NETWORK_RUN):
-        return None, f"the package was built without kernels for {platform}"
-    if wanted.traces and platform != "cpu":
-        return None, f"traces are read in every step on {platform}"
+    why = ""
+    if chosen != "native":
+        why = "the backend is 'xla'"
+    elif platform not in library.platforms(NETWORK_RUN):
+        why = f"the package was built without kernels for {platform}"
+    elif wanted.traces and platform != "cpu":
+        why = f"traces are read in every step on {platform}"
+    if why:
+        return None, {"path": LOOP, "why": why, "parts": looped(net, why)}
     try:
         plan = capture(net, inputs)
         for trace in wanted.traces:
             watch(plan, trace)
     except NotAPlan as error:
-        return None, str(error)
-    return plan, "all its parts are known to the engine"
+        _, why = error.named(names_of(net))
+        return None, {"path": LOOP, "why": why, "parts": looped(net, why, error)}
+    why = "all its parts are known to the engine"
+    return plan, {"path": ENGINE, "why": why, "parts": planned(net, plan)}
 
 
 def _count_steps(value: Any, dt: float, what: str) -> int:

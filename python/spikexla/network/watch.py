@@ -10,7 +10,8 @@ import numpy as np
 from ..ops.network_probe import Probe
 from ..synapse.coba import COBA
 from . import record
-from .capture import NotAPlan, Plan
+from .capture import Plan
+from .not_a_plan import NotAPlan
 
 
 class Watch(NamedTuple):
@@ -35,10 +36,10 @@ def watch(plan: Plan, trace: record.Probe) -> Watch:
         for j, (synapse, _) in enumerate(ports):
             if synapse.g is trace.state:
                 return Watch(k, j, trace.every)
-    part, name = trace.label
     raise NotAPlan(
-        f"the State {name!r} of {part!r} is traced, but the engine writes down only those of "
-        "neurons and the g of synapses"
+        trace.part,
+        f"has its State {trace.label[1]!r} traced",
+        "network_run traces the States of neurons and the g of synapses",
     )
 
 
