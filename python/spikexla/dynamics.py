@@ -75,6 +75,10 @@ class Inputs:
             for _ in self.take():
                 pass
 
+    def once(self) -> list[str]:
+        """The keys of what waits to be used once, and was not left by a trace that failed."""
+        return [k for k, (v, frame) in self._entries.items() if not callable(v) and frame is None]
+
     def __len__(self) -> int:
         return len(self._entries)
 
@@ -156,6 +160,10 @@ class Dynamics(Module):
     def add_delta_input(self, key: str, inp: Any, label: str | None = None) -> None:
         """Adds a jump of the state at the end of the next step; a function gives one each step."""
         self._add(self._delta, key, inp, label)
+
+    def waiting(self) -> list[str]:
+        """The keys of inputs that are for the next step alone."""
+        return self._current.once() + self._delta.once()
 
     def add_before_update(self, key: Hashable, fun: Callable[[], Any]) -> None:
         """`fun()` is called before every update."""

@@ -70,11 +70,7 @@ class SpikeView:
         if isinstance(index, tuple) and len(index) == 2 and index[0] is Ellipsis:
             index = index[1]
         if not isinstance(index, slice) or index.step not in (None, 1):
-            raise NotAPlan(
-                self.neuron,
-                f"gives its spikes by the index {index!r}, which is not a plain slice",
-                "take neighbours, such as spikes[:80], and connect those that count",
-            )
+            raise NotAPlan(self.neuron, "index", index=index)
         first, last, _ = index.indices(self.high - self.low)
         return SpikeView(self.neuron, self.low + first, self.low + max(first, last), self.new)
 
@@ -100,11 +96,7 @@ class SpikeView:
         raise self._computed_with(f".{name}")
 
     def _computed_with(self, how: str) -> NotAPlan:
-        return NotAPlan(
-            self.neuron,
-            f"gives spikes that update() computes with ({how})",
-            "hand them to projections as they are, and compute with what is recorded",
-        )
+        return NotAPlan(self.neuron, "computed", how=how)
 
     def _arithmetic(self, *_: Any) -> Any:
         raise self._computed_with("arithmetic")
@@ -133,20 +125,12 @@ def capture(net: Module, inputs: tuple) -> Plan:
         except NotAPlan:
             raise
         except Exception as error:
-            reason = str(error).split("\n", 1)[0]
-            raise NotAPlan(
-                None,
-                f"does more than step its parts ({reason})",
-                "leave all but populations, projections and inputs to other modules",
-            ) from error
+            raise NotAPlan(None, "more", error=str(error).split("\n", 1)[0]) from error
     if traced.states or traced.new:
         touched = (traced.states or traced.new)[0]
         paths = {id(state): str(path) for path, state in net.states().items()}
-        raise NotAPlan(
-            None,
-            f"uses the state {paths.get(id(touched), touched.name or touched.label)} itself",
-            "record a Trace of a State that is only to be seen",
-        )
+        path = paths.get(id(touched), touched.name or touched.label)
+        raise NotAPlan(None, "state", state=path)
     return _plan(nodes, notes, names)
 
 
@@ -169,9 +153,7 @@ def _stand_ins(nodes: list[Module], notes: list) -> Iterator[None]:
 
         def get_spike(V: Any = None) -> SpikeView:
             if V is not None:
-                raise NotAPlan(
-                    node, "is asked for the spikes of another potential", "call its get_spike()"
-                )
+                raise NotAPlan(node, "other spikes")
             return SpikeView(node, 0, node.size, bool(stepped))
 
         replace(node, update=update, get_spike=get_spike, _before=Inputs())
@@ -193,30 +175,26 @@ def _stand_ins(nodes: list[Module], notes: list) -> Iterator[None]:
 def _plan(nodes: list[Module], notes: list, names: dict[int, str]) -> Plan:
     populations = [node for what, node, _ in notes if what == "step"]
     if not populations:
-        raise NotAPlan(None, "steps no population of neurons", "call one to have it stepped")
+        raise NotAPlan(None, "no step")
     for node in nodes:
         if isinstance(node, Neuron):
             times = sum(node is p for p in populations)
             if times != 1:
-                raise NotAPlan(node, f"is stepped {times} times by update()", "call it once")
+                raise NotAPlan(node, "steps", times=times)
             check_population(node)
     fed, drawn, stepped = [], [], set()
     for what, node, given in notes:
         if what == "step":
             stepped.add(id(node))
         elif isinstance(node, PoissonInput):
-            drawn.append(_drawn(node, given, stepped, drawn))
+            drawn.append(_drawn(node, given, stepped, drawn, names))
         else:
             fed.append(_feed(node, given, stepped, names))
     delayed = [f for f in fed if f.projection.delayed]
     histories = [f.projection.history.value for f in delayed]
     other = first_to_differ([(id(f.pre), f.low, f.high) for f in delayed], histories)
     if other is not None:
-        raise NotAPlan(
-            delayed[other].projection,
-            "remembers other spikes than another projection of the same neurons",
-            "start them together, by init_all_states(net)",
-        )
+        raise NotAPlan(delayed[other].projection, "history")
     called = [f.projection for f in fed] + drawn
     ports = [_ports(p, nodes, called) for p in populations]
     random = [[q for q in drawn if q.post is p] for p in populations]
@@ -225,74 +203,53 @@ def _plan(nodes: list[Module], notes: list, names: dict[int, str]) -> Plan:
         conductance = any(isinstance(out, COBA) for _, out in its)
         name = population.kernel(conductance).name
         if name not in {k.model for k in kernels().values()}:
-            raise NotAPlan(
-                population, f"has a model {name!r} without a compiled kernel", "add one in C++"
-            )
+            raise NotAPlan(population, "kernel", name=name)
         if population.V.value.ndim != len(population.in_size):
-            raise NotAPlan(
-                population,
-                "has states with a batch axis",
-                "start it without, by init_all_states(net)",
-            )
+            raise NotAPlan(population, "batch")
     return Plan(populations, drives, ports, fed, random)
 
 
-def _drawn(node: PoissonInput, given: tuple, stepped: set[int], before: list) -> PoissonInput:
-    check_projection(node)
+def _drawn(
+    node: PoissonInput, given: tuple, stepped: set[int], before: list, names: dict[int, str]
+) -> PoissonInput:
     if given:
-        raise NotAPlan(node, "is a PoissonInput that is called with arguments", "call it without")
-    if id(node.post) in stepped:
-        raise NotAPlan(node, *_LATE)
+        raise TypeError(
+            f"{names[id(node)]} is a PoissonInput, which is called without arguments, but update() "
+            f"gives it {len(given)}."
+        )
+    _check_target(node, stepped, names)
     if any(node is other for other in before):
-        raise NotAPlan(node, "is a PoissonInput that is called twice a step", "make two of them")
+        raise NotAPlan(node, "twice")
     return node
 
 
-_LATE = ("is called after its population was stepped", "call it before")
+def _check_target(node: AlignPostProj, stepped: set[int], names: dict[int, str]) -> None:
+    check_projection(node)
+    if id(node.post) not in names:
+        raise NotAPlan(node, "elsewhere")
+    if id(node.post) in stepped:
+        raise NotAPlan(node, "late")
+    if node.out.synapse is not node.syn:
+        raise NotAPlan(node, "undriven")
 
 
 def _feed(projection: Projection, given: tuple, stepped: set[int], names: dict[int, str]) -> Fed:
-    if not isinstance(projection, AlignPostProj) or projection.modules:
-        raise NotAPlan(
-            projection,
-            f"is a {type(projection).__name__}, not a sparse projection onto a synapse"
-            + (" without modules before it" if projection.modules else ""),
-            "use an AlignPostProj with an EventFixedProb or the like",
-        )
-    check_projection(projection)
+    if not isinstance(projection, AlignPostProj):
+        raise NotAPlan(projection, "kind", kind=type(projection).__name__)
+    if projection.modules:
+        raise NotAPlan(projection, "modules")
     if len(given) != 1 or not isinstance(given[0], SpikeView):
-        raise NotAPlan(
-            projection,
-            "is called with something else than spikes of a population",
-            "give it get_spike() of one, or a slice of that",
-        )
+        raise NotAPlan(projection, "no spikes")
     if projection.delayed:
-        if not hasattr(projection, "history"):
-            raise NotAPlan(
-                projection, "has delays and no history yet", "start it by init_all_states(net)"
-            )
-        if projection.history.value.dtype != np.uint32 or projection.history.value.ndim != 2:
-            raise NotAPlan(
-                projection,
-                "keeps delayed floats or a batch of spikes, not bits",
-                "leave differentiable_delay and the batch axis out",
-            )
-        projection._history()  # ValueError where it was started with another dt
+        history = projection.history.value
+        if history.dtype != np.uint32 or history.ndim != 2:
+            raise NotAPlan(projection, "floats")
     view = given[0]
     if view.new:
-        raise NotAPlan(
-            projection,
-            "takes spikes of this step",
-            "take get_spike() before the population is stepped",
-        )
-    if id(projection.post) in stepped:
-        raise NotAPlan(projection, *_LATE)
+        raise NotAPlan(projection, "new spikes")
+    _check_target(projection, stepped, names)
     if len(view.neuron.in_size) > 1:
-        raise NotAPlan(
-            projection,
-            f"comes from a population of the shape {view.neuron.in_size}",
-            "give that one axis",
-        )
+        raise NotAPlan(projection, "shape", shape=view.neuron.in_size)
     sources = math.prod(projection.comm.in_size)
     if sources != view.high - view.low:
         raise ValueError(
@@ -308,48 +265,31 @@ def _ports(population: Neuron, nodes: list[Module], called: list[AlignPostProj])
     onto = [n for n in nodes if isinstance(n, AlignPostProj) and n.post is population]
     ports = []
     for key, (out, _) in population._current._entries.items():
-        owners = [n for n in onto if n.out is out]
+        owners = [n for n in onto if n.out is out and n.syn is out.synapse]
         if not owners or type(out) not in (COBA, CUBA) or type(owners[0].syn) not in KNOWN:
-            raise NotAPlan(
-                population,
-                f"has an input {key!r} that is no Expon or Delta with COBA or CUBA",
-                "use these",
-            )
+            raise NotAPlan(population, "input", key=key)
         syn = owners[0].syn
         calls = sum(n.syn is syn for n in called)
         check_synapse(syn)
         if not owners[0].merging and calls != 1:
-            raise NotAPlan(
-                syn,
-                f"is advanced {calls} times a step",
-                "call one projection onto it once, or share it: Expon.desc(...)",
-            )
+            raise NotAPlan(syn, "calls", times=calls)
         if len(syn._current) or len(syn._delta):
-            raise NotAPlan(
-                syn, "has inputs beside its projections", "bring them in by a projection"
-            )
+            raise NotAPlan(syn, "synapse in")
         ports.append((syn, out))
     if len(population._delta):
-        raise NotAPlan(population, "has delta inputs", "bring them in by a projection")
+        raise NotAPlan(population, "delta")
     for n in called:
         if n.post is population and not any(n.syn is syn for syn, _ in ports):
-            raise NotAPlan(n, "feeds a synapse that does not drive its population", "make it anew")
+            raise NotAPlan(n, "undriven")
     return ports
 
 
 def _drive(population: Neuron, given: Any, names: dict[int, str]) -> Any:
     """The constant current of a population in its unit: () or (size,)."""
     if isinstance(given, SpikeView):
-        raise NotAPlan(population, "gets spikes as its current", "send them by a projection")
+        raise NotAPlan(population, "spikes in")
     current = 0.0 if given is None else given
-    try:
-        current = np.asarray(mantissa(current, population.current_unit, what="the input current"))
-    except jax.errors.TracerArrayConversionError:
-        raise NotAPlan(
-            population,
-            "gets a current that depends on states or the time",
-            "give a constant one",
-        ) from None
+    current = np.asarray(mantissa(current, population.current_unit, what="the input current"))
     if current.dtype.kind not in "biuf":
         raise TypeError(
             f"update() gives {names[id(population)] or 'itself'} the input current {given!r}. "

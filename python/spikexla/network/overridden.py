@@ -21,12 +21,10 @@ def check_population(node: Neuron) -> None:
         if name in vars(node) or not issubclass(_definer(node, "kernel"), _definer(node, name)):
             raise _own(node, name)
     if not isinstance(node.spk_fun, Surrogate):
-        raise NotAPlan(node, "has a spk_fun of its own", "take one of sx.surrogate")
+        raise NotAPlan(node, "spk_fun")
     for key, (function, _) in node._before._entries.items():
         if not shares(function):
-            raise NotAPlan(
-                node, f"has a before update {key!r}", "let update() do that, or remove it"
-            )
+            raise NotAPlan(node, "before", key=key)
 
 
 def check_projection(node: AlignPostProj) -> None:
@@ -36,11 +34,7 @@ def check_projection(node: AlignPostProj) -> None:
     _same(node, Projection, "_arrivals", "_weighed")
     if base is AlignPostProj:
         if not isinstance(node.comm, EventComm):
-            raise NotAPlan(
-                node,
-                f"is weighed by a {type(node.comm).__name__}, which is no sparse connection",
-                "take an EventFixedProb or the like",
-            )
+            raise NotAPlan(node, "comm", kind=type(node.comm).__name__)
         _same(node.comm, EventComm, "update", "accumulate", "along", "weight_mantissa")
 
 
@@ -60,6 +54,4 @@ def _definer(node: Any, name: str) -> type:
 
 
 def _own(node: Any, name: str) -> NotAPlan:
-    return NotAPlan(
-        node, f"has {name}() of its own ({type(node).__name__})", "the engine cannot call it"
-    )
+    return NotAPlan(node, "own", name=name, kind=type(node).__name__)

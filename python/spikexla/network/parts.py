@@ -39,12 +39,11 @@ def planned(net: Module, plan: Plan) -> dict[str, Part]:
     return _each(net, ENGINE, lambda node: told.get(id(node), "update() does not call it"))
 
 
-def looped(net: Module, why: str, obstacle: NotAPlan | None = None) -> dict[str, Part]:
-    """The parts of a network that is stepped in a loop, because of one of them or of `update`."""
-    name, _ = ("", why) if obstacle is None else obstacle.named(names_of(net))
-    rest = why if obstacle is None else f"is compiled together with {name or UPDATE}"
-    found = _each(net, LOOP, lambda _: rest)
-    return found if obstacle is None else found | {name or UPDATE: Part(LOOP, why)}
+def looped(net: Module, obstacle: NotAPlan) -> tuple[str, dict[str, Part]]:
+    """Why a network is stepped in a loop, and what that means for its parts."""
+    name, why = obstacle.named(names_of(net))
+    rest = f"is compiled together with {name or UPDATE}"
+    return why, _each(net, LOOP, lambda _: rest) | {name or UPDATE: Part(LOOP, why)}
 
 
 def _synapses(comm: Any) -> str:

@@ -9,14 +9,18 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from .. import environ
 from ..backend import backend as _backend
+from ..dynamics import Dynamics
 from ..module import Module
 from ..neuron.base import Neuron
 from ..ops import library
 from ..ops.network_run import NETWORK_RUN
+from ..projection.base import Projection
+from ..state import has_tracer
 from ..transform.progress import reporting
 from ..units import mantissa
 from . import record as records
@@ -24,7 +28,7 @@ from .capture import Plan, capture
 from .engine import Engine
 from .interrupt import patient
 from .loop import Loop
-from .not_a_plan import NotAPlan, names_of
+from .not_a_plan import NotAPlan
 from .parts import ENGINE, LOOP, looped, planned
 from .recorder import Recorder
 from .result import Result
@@ -68,9 +72,10 @@ def simulate(
     full disk, the States and the record are both those of the last finished chunk, and the
     exception has the record as its attribute `result`: the next call goes on from there.
 
-    Errors: ValueError for a duration or chunk that is not positive, for one of 2^31 steps or more,
-    for what `record` names and is not there, and for batched populations whose spikes are recorded;
-    TypeError for what is no Module; FileExistsError, OSError and ImportError (h5py) for `to`.
+    Errors: ValueError for a duration or chunk that is not a positive multiple of dt, for one of
+    2^31 steps or more, for what `record` names and is not there, for inputs that wait for the next
+    step, and for batched populations whose spikes are recorded; TypeError for what is no Module and
+    inside of traced functions; FileExistsError, OSError and ImportError (h5py) for `to`.
 
     >>> import spikexla as sx
     >>> net = sx.network.COBANet(500, seed=1)
@@ -78,8 +83,8 @@ def simulate(
     >>> result.steps, result.path
     (200, 'network_run')
     """
-    _check(net, inputs)
     dt = environ.get_dt_ms()
+    _check(net, inputs)
     steps = _count_steps(duration, dt, "duration")
     wanted = records.wanted(record, net, dt)
     if to is not None and not wanted.spikes:
@@ -134,6 +139,19 @@ def _check(net: Any, inputs: Any) -> None:
             f"simulate: inputs={inputs!r} must be a tuple of the arguments of update(), such as "
             "(20.0,)."
         )
+    if has_tracer((jnp.zeros(()), inputs)):
+        raise TypeError(
+            "simulate: called where jit, grad, vmap or a loop is traced, but it runs at once and "
+            "records numbers. Call it outside, or use transform.for_loop over net.update there."
+        )
+    for name, node in net.nodes().items():
+        if isinstance(node, Projection) and node.delayed:
+            node._history()  # starts it, or says that it was started with another dt
+        if isinstance(node, Dynamics) and (waiting := node.waiting()):
+            raise ValueError(
+                f"simulate: {name or 'net'} has the input {waiting[0]!r} for its next step, which "
+                "would act in every step. Add it in update(), or make that step first: net()."
+            )
 
 
 def _plan(
@@ -141,22 +159,19 @@ def _plan(
 ) -> tuple[Plan | None, dict[str, Any]]:
     """What the engine runs, or None; and what a Result tells of that."""
     platform = library.default_platform()
-    why = ""
-    if chosen != "native":
-        why = "the backend is 'xla'"
-    elif platform not in library.platforms(NETWORK_RUN):
-        why = f"the package was built without kernels for {platform}"
-    elif wanted.traces and platform != "cpu":
-        why = f"traces are read in every step on {platform}"
-    if why:
-        return None, {"path": LOOP, "why": why, "parts": looped(net, why)}
     try:
+        if chosen != "native":
+            raise NotAPlan(None, "backend", backend=chosen)
+        if platform not in library.platforms(NETWORK_RUN):
+            raise NotAPlan(None, "platform", platform=platform)
+        if wanted.traces and platform != "cpu":
+            raise NotAPlan(None, "traces", platform=platform)
         plan = capture(net, inputs)
         for trace in wanted.traces:
             watch(plan, trace)
     except NotAPlan as error:
-        _, why = error.named(names_of(net))
-        return None, {"path": LOOP, "why": why, "parts": looped(net, why, error)}
+        why, parts = looped(net, error)
+        return None, {"path": LOOP, "why": why, "parts": parts}
     why = "all its parts are known to the engine"
     return plan, {"path": ENGINE, "why": why, "parts": planned(net, plan)}
 
@@ -175,8 +190,11 @@ def _count_steps(value: Any, dt: float, what: str) -> int:
             "can be made in one call. Simulate in several calls: the States go on."
         )
     steps = round(ms / dt)
-    if steps < 1:
-        raise ValueError(f"{what}={value!r} is shorter than one step of dt = {dt} ms.")
+    if steps < 1 or abs(ms / dt - steps) > 0.01:  # as near as float32 comes to 0.1 in 1000.1
+        raise ValueError(
+            f"{what}={value!r} must be a multiple of dt = {dt} ms, 1 or more of it. Take for "
+            f"example {max(1, steps) * dt:.10g}."
+        )
     return steps
 
 

@@ -36,11 +36,7 @@ def watch(plan: Plan, trace: record.Probe) -> Watch:
         for j, (synapse, _) in enumerate(ports):
             if synapse.g is trace.state:
                 return Watch(k, j, trace.every)
-    raise NotAPlan(
-        trace.part,
-        f"has its State {trace.label[1]!r} traced",
-        "network_run traces the States of neurons and the g of synapses",
-    )
+    raise NotAPlan(trace.part, "trace", state=trace.label[1])
 
 
 class Watched:
