@@ -12,6 +12,7 @@ import spikexla as sx
 from spikexla.network import record
 from spikexla.network.capture import capture
 from spikexla.network.not_a_plan import REASONS, NotAPlan, names_of
+from spikexla.network.simulate import _plan
 from spikexla.neuron.lif_step import LIF as LIF_STEP
 from spikexla.ops import library
 
@@ -308,7 +309,7 @@ def test_another_processor_is_a_reason(built, dt, monkeypatch):
     """A GPU is pretended: what is asked for runs in the loop, on the CPU."""
     monkeypatch.setattr(library, "default_platform", lambda: "cuda")
     monkeypatch.setattr(library, "platforms", lambda name: built)
-    plan, how = simulate._plan(Net(), (), record.wanted(sx.record.Trace(), Net(), dt), "native")
+    plan, how = _plan(Net(), (), record.wanted(sx.record.Trace(), Net(), dt), "native")
     assert plan is None
     assert told("traces" if "cuda" in built else "platform", "update()", "cuda", how["why"])
 

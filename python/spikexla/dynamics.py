@@ -15,7 +15,7 @@ import numpy as np
 from . import environ, init
 from .module import Batch, Module
 from .state import ACTIVE, EPOCH, ShortTermState, State, has_tracer
-from .units import attach, is_quantity, mantissa
+from .units import attach, is_quantity, mantissa, real
 from .value import lead_of
 
 Size = int | Sequence[int]
@@ -211,7 +211,7 @@ class Dynamics(Module):
         if kept or has_tracer(value):
             return jnp.asarray(mantissa(value, unit, what=what))
         with jax.ensure_compile_time_eval():
-            return np.asarray(mantissa(value, unit, what=what), np.float64)
+            return real(mantissa(value, unit, what=what), np.float64, what=what)
 
     def _require(self, name: str, test: Callable[[Any], Any], rule: str) -> None:
         """ValueError unless `test` holds for every element; traced values are trusted."""
@@ -239,7 +239,7 @@ class Dynamics(Module):
             number = jnp.asarray(number, environ.dftype())
             # A copy: the memory of a State may be given away, and the array may be the user's.
             return jnp.array(jnp.broadcast_to(number, shape)), is_quantity(value)
-        number = np.asarray(number, environ.dftype())
+        number = real(number, environ.dftype(), what=self._called(what))
         if np.isnan(number).any():
             raise ValueError(f"{self._called(what)} made NaN; initial values must be numbers")
         return filled(number, shape), is_quantity(value)

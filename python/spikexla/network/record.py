@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
@@ -172,9 +173,10 @@ def _trace(name: str, node: Module, item: Trace) -> Probe:
         return Probe((name, item.state), node, state, np.arange(size), int(every))
     index = np.asarray(item.neurons)
     if index.ndim != 1 or not index.size or index.dtype.kind not in "iu":
+        mask = " Of a mask, give numpy.flatnonzero(mask)." if index.dtype.kind == "b" else ""
         raise ValueError(
-            f"record.Trace(neurons={item.neurons!r}) must be a sequence of whole numbers, such as "
-            "[0, 5]."
+            f"record.Trace(neurons={reprlib.repr(item.neurons)}) must be a sequence of whole "
+            f"numbers, such as [0, 5].{mask}"
         )
     wrong = index[(index < 0) | (index >= size)]
     if wrong.size:

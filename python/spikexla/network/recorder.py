@@ -48,6 +48,8 @@ class Recorder:
         if self._sink is not None and append:
             raise ValueError(f"simulate: append=True is for files, but to={to!r} is a Sink.")
         if to is not None and not isinstance(to, Sink):
+            if not isinstance(to, str | os.PathLike):
+                raise TypeError(f"simulate: to={to!r} must be the path of a file, or a Sink.")
             sizes = {name: n.size for name, n in wanted.spikes.items()}
             self._sink = self._file = SpikeFile(to, sizes, append)
         if self._sink is not None:

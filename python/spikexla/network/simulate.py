@@ -14,15 +14,14 @@ import numpy as np
 
 from .. import environ
 from ..backend import backend as _backend
-from ..dynamics import Dynamics
 from ..module import Module
 from ..neuron.base import Neuron
 from ..ops import library
 from ..ops.network_run import NETWORK_RUN
-from ..projection.base import Projection
 from ..state import has_tracer
 from ..transform.progress import reporting
 from ..units import mantissa
+from . import fits
 from . import record as records
 from .capture import Plan, capture
 from .engine import Engine
@@ -74,8 +73,9 @@ def simulate(
 
     Errors: ValueError for a duration or chunk that is not a positive multiple of dt, for one of
     2^31 steps or more, for what `record` names and is not there, for inputs that wait for the next
-    step, and for batched populations whose spikes are recorded; TypeError for what is no Module and
-    inside of traced functions; FileExistsError, OSError and ImportError (h5py) for `to`.
+    step, for arrays that do not fit together, for a V that becomes NaN, and for batched populations
+    whose spikes are recorded; TypeError for what is no Module and inside of traced functions;
+    MemoryError for traces that do not fit; FileExistsError, OSError and ImportError for `to`.
 
     >>> import spikexla as sx
     >>> net = sx.network.COBANet(500, seed=1)
@@ -87,6 +87,7 @@ def simulate(
     _check(net, inputs)
     steps = _count_steps(duration, dt, "duration")
     wanted = records.wanted(record, net, dt)
+    fits.check_memory(wanted, steps)
     if to is not None and not wanted.spikes:
         raise ValueError(f"simulate: to={to!r} is for spikes, but record={record!r} has none.")
     chosen = _backend.resolve(backend)
@@ -144,14 +145,7 @@ def _check(net: Any, inputs: Any) -> None:
             "simulate: called where jit, grad, vmap or a loop is traced, but it runs at once and "
             "records numbers. Call it outside, or use transform.for_loop over net.update there."
         )
-    for name, node in net.nodes().items():
-        if isinstance(node, Projection) and node.delayed:
-            node._history()  # starts it, or says that it was started with another dt
-        if isinstance(node, Dynamics) and (waiting := node.waiting()):
-            raise ValueError(
-                f"simulate: {name or 'net'} has the input {waiting[0]!r} for its next step, which "
-                "would act in every step. Add it in update(), or make that step first: net()."
-            )
+    fits.check_parts(net)
 
 
 def _plan(
@@ -179,6 +173,8 @@ def _plan(
 def _count_steps(value: Any, dt: float, what: str) -> int:
     number = mantissa(value, "ms", what=what)
     try:
+        if isinstance(number, bool | str):
+            raise TypeError
         ms = float(number)
     except (TypeError, ValueError):
         raise TypeError(f"{what}={value!r} must be a time: ms, or a quantity.") from None
@@ -215,12 +211,14 @@ def _drive(
     """Runs chunk after chunk: each is in the States and in the record, or in neither."""
     states, at = list(net.states().values()), 0
     names = {id(n): name for name, n in recorder.wanted.rasters.items()}
+    neurons = {str(path): n for path, n in net.nodes().items() if isinstance(n, Neuron)}
     with patient() as stop_if_asked:
         for n in sizes:
             before = [state.value for state in states]
             try:
                 out = [np.asarray(x) for x in run.advance(n, at)]
                 pairs = zip(run.populations, out[: len(run.populations)], strict=True)
+                fits.check_numbers(neurons, at, n)
                 rasters = {names[id(p)]: raster for p, raster in pairs if id(p) in names}
                 recorder.take(rasters, out[len(run.populations) :], n)
             except BaseException:
