@@ -97,6 +97,27 @@ class Units(sx.nn.Module):
         self.N(20.0 * u.mA)
 
 
+class Jumps(sx.nn.Module):
+    """Spikes that move V at once, beside an exponential synapse."""
+
+    def __init__(self, n):
+        super().__init__()
+        start = Uniform(-65.0, -54.0)(n, key=jax.random.key(n))
+        self.N = sx.IafPscExp(n, V_initializer=start, I_e=400.0)
+        self.P, self.Q = (
+            sx.AlignPostProj(comm=sx.EventFixedProb(n, n, 0.05, weight, seed=k), delay=1.5, **to)
+            for k, (weight, to) in enumerate(
+                [(0.4, self.N.delta_receptor()), (-40.0, self.N.receptor(2.0))]
+            )
+        )
+
+    def update(self):
+        spikes = self.N.get_spike()
+        self.P(spikes)
+        self.Q(spikes)
+        self.N()
+
+
 MODELS = {  # how to make it; its parts with their traced States
     "coba": (coba, {"N": ["V", "refractory"], "E.syn": ["g"], "I.syn": ["g"]}),
     "cuba": (cuba, {"N": ["V", "refractory"], "E.syn": ["g"]}),
@@ -104,6 +125,7 @@ MODELS = {  # how to make it; its parts with their traced States
         Nest,
         {"E": ["V", "refractory"], "I": ["V"], "EE.syn": ["g"], "EI.syn": ["g"], "IE.syn": ["g"]},
     ),
+    "delta": (Jumps, {"N": ["V", "refractory"], "P.syn": ["g"], "Q.syn": ["g"]}),
     "units": (Units, {"N": ["V", "refractory"], "P.syn": ["g"]}),
     "apart": (Apart, {"A": ["V", "refractory"], "B": ["V"], "P.syn": ["g"]}),
 }
