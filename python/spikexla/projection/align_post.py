@@ -100,7 +100,7 @@ def _shared(syn: Describer, out: Describer, post: Dynamics, label: str | None) -
         post.add_before_update(full, made)
         post.add_current_input(key, made.out, label)
     made = post.get_before_update(full)
-    return made.syn, made.out  # type: ignore[attr-defined]
+    return made.syn, made.out
 
 
 def _check_kinds(syn: Any, out: Any) -> None:
