@@ -256,10 +256,8 @@ NetworkPlan<T> read_network(Reader& r, const abi::NeuronRow* models, int num_mod
     }
   Synapses<T> synapses = read_sources(r, pops);
   std::vector<Probe<T>> probes = read_probes(r, pops);
-  NetworkPlan<T> plan{std::move(pops),
-                      std::move(synapses),
-                      {count, std::move(sizes), ports},
-                      std::move(probes)};
+  NetworkPlan<T> plan{
+      std::move(pops), std::move(synapses), {count, std::move(sizes), ports}, std::move(probes)};
   for (auto& p : plan.populations)
     for (int k = 0; k < p.model->num_state; ++k) p.state[k] = r.in_place<T>(p.size);
   for (auto& p : plan.populations)
