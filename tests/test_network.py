@@ -216,7 +216,7 @@ class Idle(sx.nn.Module):
 
 LOOPED = {
     "a state that is read": (lambda: Reads(sx.LIF(3)), "state"),
-    "two steps": (lambda: Twice(sx.LIF(3)), "exactly once"),
+    "two steps": (lambda: Twice(sx.LIF(3)), "neuron is stepped 2 times"),
     "no neurons": (Idle, "no population"),
 }
 
@@ -249,18 +249,30 @@ BAD_CALLS = {
     "no time": (lambda net: sx.simulate(net, 0.0), ValueError, "positive and finite"),
     "less than none": (lambda net: sx.simulate(net, -1.0), ValueError, "positive and finite"),
     "NaN": (lambda net: sx.simulate(net, np.nan), ValueError, "positive and finite"),
-    "half a step": (lambda net: sx.simulate(net, 0.04), ValueError, "shorter than one step"),
+    "half a step": (lambda net: sx.simulate(net, 0.04), ValueError, "for example 0.1."),
+    "150.3 steps": (lambda net: sx.simulate(net, 15.03), ValueError, "for example 15."),
+    "half a step more": (lambda net: sx.simulate(net, 1e6 + 0.05), ValueError, "multiple of dt"),
     "words": (lambda net: sx.simulate(net, "long"), TypeError, "must be a time"),
     "an age": (lambda net: sx.simulate(net, 1e300), ValueError, "steps of dt"),
     "2^31 steps": (lambda net: sx.simulate(net, 2**31 / 10), ValueError, "several calls"),
     "chunks of none": (lambda net: sx.simulate(net, 1.0, chunk=0), ValueError, "chunk=0 must"),
-    "half a step a chunk": (lambda net: sx.simulate(net, 1.0, chunk=0.04), ValueError, "shorter"),
+    "half a step a chunk": (
+        lambda net: sx.simulate(net, 1.0, chunk=0.04),
+        ValueError,
+        "chunk=0.04",
+    ),
+    "a chunk of 2.5": (lambda net: sx.simulate(net, 1.0, chunk=0.25), ValueError, "chunk=0.25"),
     "backend": (lambda net: sx.simulate(net, 1.0, backend="gpu"), ValueError, "'gpu'"),
     "bare inputs": (lambda net: sx.simulate(net, 1.0, inputs=20.0), TypeError, "(20.0,)"),
     "input shape": (
         lambda net: sx.simulate(net, 1.0, inputs=(np.ones(9),)),
         ValueError,
-        "shape (9,) to a population of shape (200,)",
+        "shape (9,) to N, a population of shape (200,)",
+    ),
+    "input in words": (
+        lambda net: sx.simulate(net, 1.0, inputs=("much",)),
+        TypeError,
+        "gives N the input current 'much'",
     ),
     "input NaN": (lambda net: sx.simulate(net, 1.0, inputs=(np.nan,)), ValueError, "NaN"),
     "one neuron": (lambda net: sx.COBANet(1), ValueError, "n=1 must be at least 2"),

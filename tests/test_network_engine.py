@@ -116,10 +116,8 @@ def test_projections_that_remember_differently_are_stepped_in_a_loop():
     history = net.projections[0].history
     history.value = history.value.at[0].set(0xFFFF)
     result, _ = run(net, 5)
-    assert (result.path, result.why) == (
-        "for_loop",
-        "projections of the same neurons remember different spikes",
-    )
+    assert result.path == "for_loop"
+    assert result.why.startswith("projections.1 remembers other spikes")
 
 
 def test_new_weights_are_seen():

@@ -57,13 +57,14 @@ WANTED = {  # record: the names in spikes, rates, traces; the path
     "a kind": (R.Rates(bin=2.5), [], ["N"], [], "network_run"),
     "kinds": ([R.Spikes(), R.Rates()], ["N"], ["N"], [], "network_run"),
     "by name": ({"N": True}, ["N"], [], [], "network_run"),
-    "of a synapse": ({"E.syn": R.Trace("g", [3])}, [], [], [("E.syn", "g")], "for_loop"),
+    "of a synapse": ({"E.syn": R.Trace("g", [3])}, [], [], [("E.syn", "g")], "network_run"),
+    "a weight": ({"E.comm": R.Trace("weight")}, [], [], [("E.comm", "weight")], "for_loop"),
     "all kinds": (
         {"N": (R.Spikes(), R.Rates(), R.Trace("V", every=7))},
         ["N"],
         ["N"],
         [("N", "V")],
-        "for_loop",
+        "network_run",
     ),
 }
 
@@ -77,7 +78,7 @@ def test_what_is_named_is_recorded_and_changes_no_spike(case, dt):
     assert [*result.traces] == traces
     assert [*result.rates_hz] == (spikes or rates)
     assert result.path == path, result.why
-    assert (path == "network_run") or "trace" in result.why
+    assert (path == "network_run") or "its State 'weight' traced" in result.why
     if spikes:
         backend = "native" if path == "network_run" else "xla"
         want = sx.simulate(net(), 5.0, backend=backend).spikes["N"]
@@ -125,6 +126,8 @@ WRONG = {
     "half a neuron": (R.Trace("V", [0.5]), ValueError, "whole numbers"),
     "no neuron": (R.Trace("V", []), ValueError, "whole numbers"),
     "every none": (R.Trace("V", every=0), ValueError, "every=0"),
+    "every age": (R.Trace("V", every=2**31), ValueError, "2^31 - 1"),
+    "every half": (R.Trace("V", every=0.5), ValueError, "every=0.5"),
     "two traces": ([R.Trace(), R.Trace()], ValueError, "two traces"),
     "two rates": ([R.Rates(), R.Rates(2.0)], ValueError, "two Rates"),
     "a third of a bin": (R.Rates(bin=0.25), ValueError, "multiple of dt"),

@@ -20,6 +20,7 @@
 #include "cpu/drawn_rows.h"
 #include "cpu/meeting.h"
 #include "cpu/network_parts.h"
+#include "cpu/probe.h"
 #include "cpu/slices.h"
 
 namespace spikexla {
@@ -28,10 +29,11 @@ template <class T>
 class Network {
  public:
   Network(std::vector<Population<T>> populations, Synapses<T> synapses, Slices slices,
-          int64_t steps)
+          Probes<T> probes, int64_t steps)
       : populations_(std::move(populations)),
         synapses_(std::move(synapses)),
         slices_(std::move(slices)),
+        probes_(std::move(probes)),
         steps_(steps),
         meeting_(slices_.count()) {}
 
@@ -57,10 +59,6 @@ class Network {
   struct Run {
     int64_t from, to;  // of the synapses
     int32_t row;
-  };
-  struct Fired {
-    std::unique_ptr<int32_t[]> ids;
-    int64_t count = 0;
   };
   struct alignas(64) Slice {
     std::atomic<int64_t> taken{0};  // its steps that somebody has taken
@@ -156,7 +154,7 @@ class Network {
           a.still = true;
           a.bits = bits;
           loops(populations_[p]).bits(a);
-          list(bits, first, lanes, &f);
+          f.list(bits, first, lanes);
         }
       }
   }
@@ -330,12 +328,23 @@ class Network {
   void dense(int64_t p, int64_t s, int64_t t) {
     Fired& f = owned_[s].fired[p];
     f.count = 0;
-    const int64_t end = slices_.edge(p, s + 1);
-    for (int64_t first = slices_.edge(p, s); first < end; first += kBlock)
-      dense_block(p, s, first, std::min(kBlock, end - first), t, &f);
+    const int64_t edge = slices_.edge(p, s), end = slices_.edge(p, s + 1);
+    const int64_t fields = populations_[p].model->num_state;
+    // The last step leaves g as a step-by-step run would, and so does one whose g is read.
+    const bool read = probes_.due(p, t, fields), decays = t + 1 < steps_;
+    for (int64_t first = edge; first < end; first += kBlock)
+      dense_block(p, s, first, std::min(kBlock, end - first), t, decays && !read, &f);
+    probes_.take(p, t, edge, end, [&](int64_t variable) -> const T* {
+      return variable < fields ? populations_[p].state[variable] + edge
+                               : input(s, p, variable - fields);
+    });
+    if (!decays || !read) return;
+    abi::SynapseBlock<T> b = synapse_block(s, p, edge, end - edge);
+    synapses().decay(b);
   }
 
-  void dense_block(int64_t p, int64_t s, int64_t first, int64_t lanes, int64_t t, Fired* f) {
+  void dense_block(int64_t p, int64_t s, int64_t first, int64_t lanes, int64_t t, bool decays,
+                   Fired* f) {
     Population<T>& pop = populations_[p];
     alignas(64) T I[kBlock], G[kBlock];
     uint32_t bits[kBlock / 32];
@@ -347,7 +356,7 @@ class Network {
                           q.thresholds,
                           q.num_thresholds,
                           {q.weight.at + first * q.weight.lane, q.weight.lane, 0}});
-    b.decays = t + 1 < steps_;  // the last step leaves g as a step-by-step run would
+    b.decays = decays;
     b.I = I;
     b.G = G;
     synapses().drive(b);
@@ -361,31 +370,13 @@ class Network {
     a.inputs[x++] = {none, 1, 0};
     a.bits = pop.raster ? pop.raster + t * pop.words() + first / 32 : bits;
     loops(pop).bits(a);
-    list(a.bits, first, lanes, f);
-  }
-
-  abi::NeuronBits<T> neuron_block(const Population<T>& pop, int64_t first, int64_t lanes) const {
-    abi::NeuronBits<T> a;
-    a.still = a.knows_G = false;
-    a.lanes = lanes;
-    a.hard = pop.hard;
-    for (int k = 0; k < pop.model->num_state; ++k) a.state[k] = pop.state[k] + first;
-    for (int k = 0; k < pop.model->num_params; ++k)
-      a.params[k] = {pop.params[k].at + first * pop.params[k].lane, pop.params[k].lane, 0};
-    return a;
-  }
-
-  static void list(const uint32_t* bits, int64_t first, int64_t lanes, Fired* f) {
-    int32_t* to = f->ids.get() + f->count;
-    for (int64_t w = 0; w * 32 < lanes; ++w)
-      for (uint32_t word = bits[w]; word != 0; word &= word - 1)
-        *to++ = int32_t(first + w * 32 + __builtin_ctz(word));
-    f->count = to - f->ids.get();
+    f->list(a.bits, first, lanes);
   }
 
   std::vector<Population<T>> populations_;
   Synapses<T> synapses_;
   Slices slices_;
+  Probes<T> probes_;
   int64_t steps_;
   std::vector<Worker> workers_;
   std::vector<Slice> owned_;

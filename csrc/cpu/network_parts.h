@@ -41,6 +41,34 @@ struct Population {
   int64_t words() const { return (size + 31) / 32; }
 };
 
+// A block of a population's neurons, without their inputs.
+template <class T>
+abi::NeuronBits<T> neuron_block(const Population<T>& pop, int64_t first, int64_t lanes) {
+  abi::NeuronBits<T> a;
+  a.still = a.knows_G = false;
+  a.lanes = lanes;
+  a.hard = pop.hard;
+  for (int k = 0; k < pop.model->num_state; ++k) a.state[k] = pop.state[k] + first;
+  for (int k = 0; k < pop.model->num_params; ++k)
+    a.params[k] = {pop.params[k].at + first * pop.params[k].lane, pop.params[k].lane, 0};
+  return a;
+}
+
+// Neurons that spiked.
+struct Fired {
+  std::unique_ptr<int32_t[]> ids;
+  int64_t count = 0;
+
+  // Those of a block that starts at `first`, whose bits are set.
+  void list(const uint32_t* bits, int64_t first, int64_t lanes) {
+    int32_t* to = ids.get() + count;
+    for (int64_t w = 0; w * 32 < lanes; ++w)
+      for (uint32_t word = bits[w]; word != 0; word &= word - 1)
+        *to++ = int32_t(first + w * 32 + __builtin_ctz(word));
+    count = to - ids.get();
+  }
+};
+
 // Sources [low, high) of population `pre` are rows [row, row + high - low) of the synapses.
 struct Sources {
   int64_t pre, low, high, row;

@@ -28,7 +28,8 @@ ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
   if (steps == 0) return ffi::Error::Success();
   const int64_t helpers = std::min<int64_t>(pool.num_threads(), abi::thread_limit() - 1);
   const auto network = std::make_shared<Network<T>>(
-      std::move(plan.populations), std::move(plan.synapses), std::move(plan.slices), steps);
+      std::move(plan.populations), std::move(plan.synapses), std::move(plan.slices),
+      Probes<T>(std::move(plan.probes)), steps);
   Network<T>::run(network, pool, helpers);
   if (const char* why = network->failure())
     return ffi::Error(ffi::ErrorCode::kResourceExhausted,

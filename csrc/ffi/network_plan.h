@@ -3,15 +3,17 @@
 // plan   slices; populations, {model, size, hard, ports, Poisson inputs} each; {conductance} each
 //        port; {port} each Poisson input;
 //        first delay, delays, steps of spikes kept, whether synapses are stored, whether weights
-//        are one a synapse (else one a row), bundles, {pre, low, high} each
+//        are one a synapse (else one a row), bundles, {pre, low, high} each;
+//        probes, {population, variable, every} each           (probe.h; on the CPU only)
 // args   states..., g..., histories..., generators...         (in place: also the first results)
 //        {params..., drive} each population, {decay, value} each port,
 //        {thresholds, weight} each Poisson input,
-//        starts, runs, targets, weights                       (wiring.h); if not stored, starts is
+//        starts, runs, targets, weights,                      (wiring.h); if not stored, starts is
 //        the number under which their source is lent (row_source.h), and the others are empty
-// rets   states..., g..., histories..., generators..., rasters...
+//        {index, phase} each probe
+// rets   states..., g..., histories..., generators..., rasters..., traces...
 //        histories are (steps kept, ceil(size / 32)) uint32, rasters (steps, ceil(size / 32)) or
-//        without elements
+//        without elements, traces (ceil(steps / every), neurons); rows past the end are 0
 //
 // What the synapses hold was checked when they were packed; here, that they have the sizes of the
 // network.
@@ -92,6 +94,23 @@ class Reader {
     return reinterpret_cast<uint32_t*>(b.untyped_data());
   }
 
+  const int32_t* whole_numbers(int64_t* count) {
+    if (!has_args(1)) return nullptr;
+    const ffi::AnyBuffer b = arg();
+    if (b.element_type() != ffi::S32) fail("neurons and steps of a probe must be int32");
+    *count = b.element_count();
+    return reinterpret_cast<const int32_t*>(b.untyped_data());
+  }
+
+  template <class T>
+  T* result(int64_t size) {
+    if (!has_rets(1)) return nullptr;
+    ffi::AnyBuffer b = **rets_.get<ffi::AnyBuffer>(ret_++);
+    if (int64_t(b.element_count()) != size)
+      return fail("a trace has not the shape (samples, neurons)"), nullptr;
+    return reinterpret_cast<T*>(b.untyped_data());
+  }
+
   void fail(const std::string& message) {
     if (complaint_.empty()) complaint_ = message;
   }
@@ -113,9 +132,10 @@ struct NetworkPlan {
   std::vector<Population<T>> populations;
   Synapses<T> synapses;
   Slices slices;
-  int64_t rows, total;  // of the synapses
-  bool stored;
-  const uint64_t* lent;  // not stored: the number of what they are drawn from
+  std::vector<Probe<T>> probes;
+  bool stored = true;
+  const uint64_t* lent = nullptr;  // not stored: the number of what they are drawn from
+  int64_t rows = 0, total = 0;     // of the synapses
 };
 
 // The synapses and where they come from; targets are trusted, all else is checked.
@@ -172,6 +192,48 @@ Synapses<T> read_sources(Reader& r, const std::vector<Population<T>>& pops, bool
   return w;
 }
 
+// The probes as the plan has them; their arrays come later.
+template <class T>
+std::vector<Probe<T>> read_probes(Reader& r, const std::vector<Population<T>>& pops) {
+  std::vector<Probe<T>> probes(std::max<int64_t>(0, r.number()));
+  if (!probes.empty() && !r.in_own_memory())
+    return r.fail("traces are written on the CPU only; step the network in a loop"), probes;
+  for (auto& q : probes) {
+    q.population = r.number();
+    q.variable = r.number();
+    q.every = r.number();
+    if (!r.ok() || q.population < 0 || q.population >= int64_t(pops.size()) || q.every < 1)
+      return r.fail("a probe reads no population, or never"), probes;
+    const auto& p = pops[q.population];
+    if (q.variable < 0 || q.variable >= p.model->num_state + int64_t(p.ports.size()))
+      r.fail("a probe reads a variable that its population has not");
+  }
+  return probes;
+}
+
+template <class T>
+void read_indices(Reader& r, const std::vector<Population<T>>& pops, Probe<T>& q) {
+  int64_t one = 0;
+  q.index = r.whole_numbers(&q.count);
+  const int32_t* phase = r.whole_numbers(&one);
+  if (!r.ok()) return;
+  q.phase = one == 1 ? *phase : -1;
+  if (q.phase < 0 || q.phase >= q.every)
+    r.fail("a probe's phase is one number from 0 to every - 1");
+  for (int64_t k = 0; k < q.count; ++k)
+    if (q.index[k] < 0 || q.index[k] >= pops[q.population].size ||
+        (k > 0 && q.index[k] <= q.index[k - 1]))
+      return r.fail("a probe's neurons are not of its population, or not in ascending order");
+}
+
+template <class T>
+void read_traces(Reader& r, Probe<T>& q, int64_t steps) {
+  const int64_t rows = (steps + q.every - 1) / q.every;
+  q.rows = r.result<T>(rows * q.count);
+  if (r.ok() && steps > 0 && q.phase + (rows - 1) * q.every >= steps)
+    std::fill_n(q.rows + (rows - 1) * q.count, q.count, T(0));
+}
+
 // Everything, or what there was until a complaint. `models` are those that the plan numbers.
 template <class T>
 NetworkPlan<T> read_network(Reader& r, const abi::NeuronRow* models, int num_models,
@@ -194,7 +256,7 @@ NetworkPlan<T> read_network(Reader& r, const abi::NeuronRow* models, int num_mod
     sizes.push_back(p.size);
     ports.push_back(its);
   }
-  if (!r.ok()) return {{}, {}, {1, {}, {}}, 0, 0, true, nullptr};
+  if (!r.ok()) return {{}, {}, {1, {}, {}}, {}};
   for (auto& p : pops)
     for (auto& port : p.ports) port.conductance = r.number() != 0;
   for (auto& p : pops)
@@ -204,9 +266,12 @@ NetworkPlan<T> read_network(Reader& r, const abi::NeuronRow* models, int num_mod
     }
   bool stored = true;
   Synapses<T> synapses = read_sources(r, pops, &stored);
-  NetworkPlan<T> plan{
-      std::move(pops), std::move(synapses), {count, std::move(sizes), ports}, 0, 0, stored,
-      nullptr};
+  std::vector<Probe<T>> probes = read_probes(r, pops);
+  NetworkPlan<T> plan{std::move(pops),
+                      std::move(synapses),
+                      {count, std::move(sizes), ports},
+                      std::move(probes),
+                      stored};
   for (auto& p : plan.populations)
     for (int k = 0; k < p.model->num_state; ++k) p.state[k] = r.in_place<T>(p.size);
   for (auto& p : plan.populations)
@@ -229,7 +294,11 @@ NetworkPlan<T> read_network(Reader& r, const abi::NeuronRow* models, int num_mod
       q.weight = r.stream<T>(p.size);
     }
   read_synapses(r, &plan);
+  if (r.ok())
+    for (auto& q : plan.probes) read_indices(r, plan.populations, q);
   for (auto& p : plan.populations) p.raster = r.raster(steps, p.words());
+  if (r.ok())
+    for (auto& q : plan.probes) read_traces(r, q, steps);
   return plan;
 }
 

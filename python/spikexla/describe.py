@@ -20,7 +20,7 @@ def describe(module: tree.Node) -> str:
     """
     lines = list(_branches(module, type(module).__name__, set()))
     totals: dict[str, list[int]] = {}
-    for _, state in tree.states(module, 0, tree.DEEPEST):  # type: ignore[arg-type]
+    for _, state in tree.states(module, 0, tree.DEEPEST):
         numbers, nbytes = (0, 0) if state._frame is LOST else size(state.value)
         total = totals.setdefault(type(state).__name__, [0, 0, 0])
         total[:] = total[0] + 1, total[1] + numbers, total[2] + nbytes

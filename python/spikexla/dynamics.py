@@ -15,7 +15,7 @@ import numpy as np
 from . import environ, init
 from .module import Batch, Module
 from .state import ACTIVE, EPOCH, ShortTermState, State, has_tracer
-from .units import attach, is_quantity, mantissa
+from .units import attach, is_quantity, mantissa, real
 from .value import lead_of
 
 Size = int | Sequence[int]
@@ -74,6 +74,10 @@ class Inputs:
         if self._entries:
             for _ in self.take():
                 pass
+
+    def once(self) -> list[str]:
+        """The keys of what waits to be used once, and was not left by a trace that failed."""
+        return [k for k, (v, frame) in self._entries.items() if not callable(v) and frame is None]
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -157,6 +161,10 @@ class Dynamics(Module):
         """Adds a jump of the state at the end of the next step; a function gives one each step."""
         self._add(self._delta, key, inp, label)
 
+    def waiting(self) -> list[str]:
+        """The keys of inputs that are for the next step alone."""
+        return self._current.once() + self._delta.once()
+
     def add_before_update(self, key: Hashable, fun: Callable[[], Any]) -> None:
         """`fun()` is called before every update."""
         self._add(self._before, str(key), fun, None)
@@ -203,7 +211,7 @@ class Dynamics(Module):
         if kept or has_tracer(value):
             return jnp.asarray(mantissa(value, unit, what=what))
         with jax.ensure_compile_time_eval():
-            return np.asarray(mantissa(value, unit, what=what), np.float64)
+            return real(mantissa(value, unit, what=what), np.float64, what=what)
 
     def _require(self, name: str, test: Callable[[Any], Any], rule: str) -> None:
         """ValueError unless `test` holds for every element; traced values are trusted."""
@@ -231,7 +239,7 @@ class Dynamics(Module):
             number = jnp.asarray(number, environ.dftype())
             # A copy: the memory of a State may be given away, and the array may be the user's.
             return jnp.array(jnp.broadcast_to(number, shape)), is_quantity(value)
-        number = np.asarray(number, environ.dftype())
+        number = real(number, environ.dftype(), what=self._called(what))
         if np.isnan(number).any():
             raise ValueError(f"{self._called(what)} made NaN; initial values must be numbers")
         return filled(number, shape), is_quantity(value)

@@ -37,7 +37,7 @@ def call_order(level: int) -> Callable[[Callable], Callable]:
     """Marks an `init_state` or `reset_state` to run after all unmarked ones, by rising level."""
 
     def mark(method: Callable) -> Callable:
-        method.call_order = level  # type: ignore[attr-defined]
+        method.call_order = level
         return method
 
     return mark

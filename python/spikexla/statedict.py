@@ -97,7 +97,7 @@ class StateDict(dict):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def get(self, key: Any, default: Any = None) -> Any:
         return dict.get(self, self._key(key), default)

@@ -30,7 +30,7 @@ class Held:
     def __init__(self, node: Node) -> None:
         self.named: list[tuple[str, Any]] = []  # by name, sorted
         self.states: list[State] = []
-        self.nodes: list[Module] = []
+        self.nodes: list[Node] = []
         self.containers: list[Any] = []
         attributes = node.__dict__
         self.count = len(attributes)
@@ -39,7 +39,7 @@ class Held:
             if isinstance(value, State):
                 self.states.append(value)
             elif isinstance(value, Node):
-                self.nodes.append(value)  # type: ignore[arg-type]
+                self.nodes.append(value)
             elif isinstance(value, _CONTAINERS) and _may_hold(value):
                 self.containers.append(value)
             else:
@@ -90,24 +90,24 @@ def _members(value: Any, path: PathKey, seen: set[int]) -> Iterator[tuple[PathKe
 _LOOKED_AT = (State, Node, *_CONTAINERS)
 
 
-def nodes(root: Module, lowest: int, deepest: int) -> Iterator[tuple[PathKey, Module]]:
+def nodes(root: Node, lowest: int, deepest: int) -> Iterator[tuple[PathKey, Any]]:
     """`root` (of depth 0) and the modules below it, each once, children before parents."""
     seen: set[int] = set()
 
-    def visit(node: Module, path: PathKey, depth: int) -> Iterator[tuple[PathKey, Module]]:
+    def visit(node: Node, path: PathKey, depth: int) -> Iterator[tuple[PathKey, Any]]:
         if id(node) in seen or depth > deepest:
             return
         seen.add(id(node))
         for part, child in members(node):
             if isinstance(child, Node):
-                yield from visit(child, PathKey(path + part), depth + 1)  # type: ignore[arg-type]
+                yield from visit(child, PathKey(path + part), depth + 1)
         if depth >= lowest:
             yield path, node
 
     return visit(root, PathKey(), 0)
 
 
-def states(root: Module, lowest: int, deepest: int) -> Iterator[tuple[PathKey, State]]:
+def states(root: Node, lowest: int, deepest: int) -> Iterator[tuple[PathKey, State]]:
     """The states of `root` (of depth 1), then of its children; a shared State's first path wins."""
     seen: set[int] = set()
 

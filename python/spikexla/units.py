@@ -12,6 +12,8 @@ import sys
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from .config import config, warn_once
 
@@ -63,6 +65,18 @@ def mantissa(x: Any, name: str, *, what: str) -> Any:
             f"Write for example {what} = 1.0 * brainunit.{_SPELLED.get(name, name)}."
         )
     return x.to_decimal(target)
+
+
+def real(x: Any, dtype: Any, *, what: str) -> np.ndarray:
+    """`x` as a numpy array of a float type. TypeError, naming `what`, for what is no real number.
+
+    >>> real([1, 2], float, what="tau")
+    array([1., 2.])
+    """
+    array = np.asarray(x)
+    if array.dtype.kind not in "biuf" and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"{what} is {x!r}; give a real number or an array of them.")
+    return array.astype(dtype, copy=False)
 
 
 def expect(x: Any, name: str, *, what: str) -> Any:

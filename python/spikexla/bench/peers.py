@@ -107,7 +107,7 @@ def _equinox(arrays: list) -> Competitor:
 
 
 def _brainpy() -> tuple[Any, Any, Any]:
-    return tuple(map(importlib.import_module, ("brainunit", "brainstate", "brainpy.state")))  # type: ignore[return-value]
+    return tuple(map(importlib.import_module, ("brainunit", "brainstate", "brainpy.state")))
 
 
 def steps(n: int) -> dict[str, Competitor]:

@@ -16,7 +16,7 @@ from ..module import Module
 from ..ops.spike_matvec import spike_matvec
 from ..state import ParamState, State, has_tracer
 from ..synapse.base import plain, unit_name
-from ..units import attach
+from ..units import attach, real
 
 
 class EventComm(Module):
@@ -71,9 +71,12 @@ class EventComm(Module):
         number = plain(weight)
         # In numpy where it can be: JAX would compile each of these lines for each shape.
         xp: Any = jnp if has_tracer(number) else np
-        number = xp.asarray(number, environ.dftype())
-        if xp is np and np.isnan(number).any():
-            raise ValueError(f"{type(self).__name__}: a weight is NaN; weights must be numbers")
+        if xp is jnp:
+            number = jnp.asarray(number, environ.dftype())
+        else:
+            number = real(number, environ.dftype(), what=f"{type(self).__name__}: weight")
+            if np.isnan(number).any():
+                raise ValueError(f"{type(self).__name__}: a weight is NaN; weights must be numbers")
         if number.size != 1:
             number = xp.broadcast_to(number, shape)  # for example one weight a source
         number = jnp.asarray(number)

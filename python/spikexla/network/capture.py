@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..comm.base import EventComm
+from .. import environ
 from ..dynamics import Inputs
 from ..module import Module
 from ..neuron.base import Neuron
@@ -32,13 +32,11 @@ from ..synapse.delta import Delta
 from ..synapse.expon import Expon
 from ..transform.trace import Traced
 from ..units import mantissa
-from .under_way import agree
+from .not_a_plan import NotAPlan, names_of
+from .overridden import check_population, check_projection, check_synapse
+from .under_way import first_to_differ
 
 KNOWN = (Expon, Delta)  # synapses
-
-
-class NotAPlan(Exception):
-    """Why a module is stepped in a loop."""
 
 
 class Fed(NamedTuple):
@@ -72,30 +70,47 @@ class SpikeView:
         if isinstance(index, tuple) and len(index) == 2 and index[0] is Ellipsis:
             index = index[1]
         if not isinstance(index, slice) or index.step not in (None, 1):
-            raise NotAPlan(f"update() takes spikes by {index!r}, which is not a plain slice")
+            raise NotAPlan(self.neuron, "index", index=index)
         first, last, _ = index.indices(self.high - self.low)
         return SpikeView(self.neuron, self.low + first, self.low + max(first, last), self.new)
 
     def __ne__(self, other: Any) -> Any:
         if isinstance(other, int | float) and other == 0:
             return self  # spikes as bools: the same events
-        raise NotAPlan("update() computes with spikes")
+        raise self._computed_with("a comparison")
 
     def __gt__(self, other: Any) -> Any:
         return self.__ne__(other)
+
+    def __eq__(self, other: Any) -> Any:
+        raise self._computed_with("a comparison")
+
+    def __bool__(self) -> bool:
+        raise self._computed_with("a condition")
 
     def astype(self, dtype: Any) -> SpikeView:
         """The same events in another dtype."""
         return self
 
     def __getattr__(self, name: str) -> Any:
-        raise NotAPlan(f"update() computes with spikes (.{name})")
+        raise self._computed_with(f".{name}")
+
+    def _computed_with(self, how: str) -> NotAPlan:
+        return NotAPlan(self.neuron, "computed", how=how)
+
+    def _arithmetic(self, *_: Any) -> Any:
+        raise self._computed_with("arithmetic")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _arithmetic
+    __and__ = __rand__ = __or__ = __ror__ = __matmul__ = __rmatmul__ = __invert__ = _arithmetic
+    __neg__ = __lt__ = __le__ = __ge__ = __pow__ = _arithmetic
 
     __hash__ = object.__hash__
 
 
 def capture(net: Module, inputs: tuple) -> Plan:
     """The plan of `net.update(*inputs)`. Raises NotAPlan, which says what stands in the way."""
+    names = names_of(net)
     nodes = list(net.nodes().values())
     notes: list[tuple[str, Any, Any]] = []
 
@@ -103,18 +118,20 @@ def capture(net: Module, inputs: tuple) -> Plan:
         with jax.ensure_compile_time_eval():
             net.update(*inputs)
 
-    with _stand_ins(nodes, notes):
+    # As in the loop, the time is there, as data: who asks for it is told from who does not.
+    with _stand_ins(nodes, notes), environ.context(i=jnp.int32(0), t=jnp.zeros(())):
         try:
             traced = Traced(step, ())
         except NotAPlan:
             raise
         except Exception as error:
-            reason = str(error).split("\n", 1)[0]
-            raise NotAPlan(f"update() does more than step its parts ({reason})") from error
+            raise NotAPlan(None, "more", error=str(error).split("\n", 1)[0]) from error
     if traced.states or traced.new:
         touched = (traced.states or traced.new)[0]
-        raise NotAPlan(f"update() uses the state {touched.label} itself")
-    return _plan(nodes, notes)
+        paths = {id(state): str(path) for path, state in net.states().items()}
+        path = paths.get(id(touched), touched.name or touched.label)
+        raise NotAPlan(None, "state", state=path)
+    return _plan(nodes, notes, names)
 
 
 @contextlib.contextmanager
@@ -136,7 +153,7 @@ def _stand_ins(nodes: list[Module], notes: list) -> Iterator[None]:
 
         def get_spike(V: Any = None) -> SpikeView:
             if V is not None:
-                raise NotAPlan("update() asks for the spikes of a potential of its own")
+                raise NotAPlan(node, "other spikes")
             return SpikeView(node, 0, node.size, bool(stepped))
 
         replace(node, update=update, get_spike=get_spike, _before=Inputs())
@@ -155,69 +172,90 @@ def _stand_ins(nodes: list[Module], notes: list) -> Iterator[None]:
             node.__dict__.update(old)
 
 
-def _plan(nodes: list[Module], notes: list) -> Plan:
+def _plan(nodes: list[Module], notes: list, names: dict[int, str]) -> Plan:
     populations = [node for what, node, _ in notes if what == "step"]
-    everyone = [node for node in nodes if isinstance(node, Neuron)]
     if not populations:
-        raise NotAPlan("update() steps no population of neurons")
-    if len(populations) != len(everyone) or len({id(p) for p in populations}) != len(populations):
-        raise NotAPlan("update() does not step every population exactly once")
+        raise NotAPlan(None, "no step")
+    for node in nodes:
+        if isinstance(node, Neuron):
+            times = sum(node is p for p in populations)
+            if times != 1:
+                raise NotAPlan(node, "steps", times=times)
+            check_population(node)
     fed, drawn, stepped = [], [], set()
     for what, node, given in notes:
         if what == "step":
             stepped.add(id(node))
         elif isinstance(node, PoissonInput):
-            drawn.append(_drawn(node, given, stepped, drawn))
+            drawn.append(_drawn(node, given, stepped, drawn, names))
         else:
-            fed.append(_feed(node, given, stepped))
+            fed.append(_feed(node, given, stepped, names))
     delayed = [f for f in fed if f.projection.delayed]
     histories = [f.projection.history.value for f in delayed]
-    if not agree([(id(f.pre), f.low, f.high) for f in delayed], histories):
-        raise NotAPlan("projections of the same neurons remember different spikes")
+    other = first_to_differ([(id(f.pre), f.low, f.high) for f in delayed], histories)
+    if other is not None:
+        raise NotAPlan(delayed[other].projection, "history")
     called = [f.projection for f in fed] + drawn
     ports = [_ports(p, nodes, called) for p in populations]
     random = [[q for q in drawn if q.post is p] for p in populations]
-    drives = [_drive(node, given) for what, node, given in notes if what == "step"]
+    drives = [_drive(node, given, names) for what, node, given in notes if what == "step"]
     for population, its in zip(populations, ports, strict=True):
         conductance = any(isinstance(out, COBA) for _, out in its)
         name = population.kernel(conductance).name
         if name not in {k.model for k in kernels().values()}:
-            raise NotAPlan(f"the model {name!r} has no compiled kernel")
+            raise NotAPlan(population, "kernel", name=name)
         if population.V.value.ndim != len(population.in_size):
-            raise NotAPlan(f"the states of {type(population).__name__} have a batch axis")
+            raise NotAPlan(population, "batch")
     return Plan(populations, drives, ports, fed, random)
 
 
-def _drawn(node: PoissonInput, given: tuple, stepped: set[int], before: list) -> PoissonInput:
+def _drawn(
+    node: PoissonInput, given: tuple, stepped: set[int], before: list, names: dict[int, str]
+) -> PoissonInput:
     if given:
-        raise NotAPlan("a PoissonInput is called with arguments")
-    if id(node.post) in stepped:
-        raise NotAPlan("a PoissonInput is called after its population was stepped")
+        raise TypeError(
+            f"{names[id(node)]} is a PoissonInput, which is called without arguments, but update() "
+            f"gives it {len(given)}."
+        )
+    _check_target(node, stepped, names)
     if any(node is other for other in before):
-        raise NotAPlan("a PoissonInput is called twice a step")
+        raise NotAPlan(node, "twice")
     return node
 
 
-def _feed(projection: Projection, given: tuple, stepped: set[int]) -> Fed:
-    if not isinstance(projection, AlignPostProj) or projection.modules:
-        raise NotAPlan(f"{type(projection).__name__} is not a sparse projection onto a synapse")
+def _check_target(node: AlignPostProj, stepped: set[int], names: dict[int, str]) -> None:
+    check_projection(node)
+    if id(node.post) not in names:
+        raise NotAPlan(node, "elsewhere")
+    if id(node.post) in stepped:
+        raise NotAPlan(node, "late")
+    if node.out.synapse is not node.syn:
+        raise NotAPlan(node, "undriven")
+
+
+def _feed(projection: Projection, given: tuple, stepped: set[int], names: dict[int, str]) -> Fed:
+    if not isinstance(projection, AlignPostProj):
+        raise NotAPlan(projection, "kind", kind=type(projection).__name__)
+    if projection.modules:
+        raise NotAPlan(projection, "modules")
     if len(given) != 1 or not isinstance(given[0], SpikeView):
-        raise NotAPlan("a projection is called with something else than spikes of a population")
+        raise NotAPlan(projection, "no spikes")
     if projection.delayed:
-        if not hasattr(projection, "history"):
-            raise NotAPlan("a delayed projection has not been started: call init_all_states(net)")
-        if projection.history.value.dtype != np.uint32 or projection.history.value.ndim != 2:
-            raise NotAPlan("a delayed projection keeps floats or a batch, not bits")
+        history = projection.history.value
+        if history.dtype != np.uint32 or history.ndim != 2:
+            raise NotAPlan(projection, "floats")
     view = given[0]
-    if view.new or id(projection.post) in stepped:
-        raise NotAPlan("a projection is called after its population was stepped")
-    if not isinstance(projection.comm, EventComm) or len(view.neuron.in_size) > 1:
-        raise NotAPlan(f"{type(projection.comm).__name__} is not a sparse connection")
+    if view.new:
+        raise NotAPlan(projection, "new spikes")
+    _check_target(projection, stepped, names)
+    if len(view.neuron.in_size) > 1:
+        raise NotAPlan(projection, "shape", shape=view.neuron.in_size)
     sources = math.prod(projection.comm.in_size)
     if sources != view.high - view.low:
         raise ValueError(
-            f"a projection takes {sources} sources but gets the spikes of "
-            f"{view.high - view.low} neurons. Give it the slice that it was built for."
+            f"{names[id(projection)]} takes {sources} sources but gets the "
+            f"spikes of {view.high - view.low} neurons, [{view.low}:{view.high}] of "
+            f"{names[id(view.neuron)]}. Give it the slice that it was built for."
         )
     return Fed(projection, view.neuron, view.low, view.high)
 
@@ -227,43 +265,48 @@ def _ports(population: Neuron, nodes: list[Module], called: list[AlignPostProj])
     onto = [n for n in nodes if isinstance(n, AlignPostProj) and n.post is population]
     ports = []
     for key, (out, _) in population._current._entries.items():
-        owners = [n for n in onto if n.out is out]
+        owners = [n for n in onto if n.out is out and n.syn is out.synapse]
         if not owners or type(out) not in (COBA, CUBA) or type(owners[0].syn) not in KNOWN:
-            raise NotAPlan(
-                f"{type(population).__name__} has an input {key!r} that is no exponential or delta "
-                "synapse"
-            )
+            raise NotAPlan(population, "input", key=key)
         syn = owners[0].syn
         calls = sum(n.syn is syn for n in called)
+        check_synapse(syn)
         if not owners[0].merging and calls != 1:
-            raise NotAPlan("a synapse that is not shared is advanced other than once a step")
+            raise NotAPlan(syn, "calls", times=calls)
         if len(syn._current) or len(syn._delta):
-            raise NotAPlan("a synapse has inputs beside its projections")
+            raise NotAPlan(syn, "synapse in")
         ports.append((syn, out))
     if len(population._delta):
-        raise NotAPlan(f"{type(population).__name__} has delta inputs")
-    if any(not any(n.syn is syn for syn, _ in ports) for n in called if n.post is population):
-        raise NotAPlan("a projection feeds a synapse that does not drive its population")
+        raise NotAPlan(population, "delta")
+    for n in called:
+        if n.post is population and not any(n.syn is syn for syn, _ in ports):
+            raise NotAPlan(n, "undriven")
     return ports
 
 
-def _drive(population: Neuron, given: Any) -> Any:
+def _drive(population: Neuron, given: Any, names: dict[int, str]) -> Any:
     """The constant current of a population in its unit: () or (size,)."""
     if isinstance(given, SpikeView):
-        raise NotAPlan("spikes are an input current")
+        raise NotAPlan(population, "spikes in")
     current = 0.0 if given is None else given
-    try:
-        current = np.asarray(mantissa(current, population.current_unit, what="the input current"))
-    except jax.errors.TracerArrayConversionError:
-        raise NotAPlan("update() computes the input current from states") from None
+    current = np.asarray(mantissa(current, population.current_unit, what="the input current"))
+    if current.dtype.kind not in "biuf":
+        raise TypeError(
+            f"update() gives {names[id(population)] or 'itself'} the input current {given!r}. "
+            "Give a number, or an array of them."
+        )
     if np.isnan(current).any():
-        raise ValueError("update() gives a population an input current that is NaN.")
+        raise ValueError(
+            f"update() gives {names[id(population)] or 'itself'} an input current that is NaN. "
+            "Give a number."
+        )
     try:
         if current.size != 1:
             current = np.broadcast_to(current, population.in_size)
     except ValueError:
         raise ValueError(
-            f"update() gives an input current of shape {current.shape} to a population of shape "
-            f"{population.in_size}. Give a number or an array of that shape."
+            f"update() gives an input current of shape {current.shape} to "
+            f"{names[id(population)] or 'itself'}, a population of shape {population.in_size}. "
+            "Give a number or an array of that shape."
         ) from None
     return jnp.asarray(current.reshape(-1) if current.size != 1 else current.reshape(()))

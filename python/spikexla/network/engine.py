@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,10 +16,12 @@ from ..ops.network_run import Poisson, Population, Port, network_run
 from ..ops.neuron_kernel import NeuronKernel
 from ..ops.wiring import Wiring
 from ..synapse.coba import COBA
+from . import record as records
 from . import under_way
 from .capture import Fed, Plan
 from .packed import packed
 from .under_way import Sent
+from .watch import Watch, Watched
 
 
 class _Structure(NamedTuple):
@@ -30,13 +33,15 @@ class _Structure(NamedTuple):
     kinds: tuple[tuple[bool, ...], ...]  # of each population's ports: conductance or current
     sent: tuple[Sent, ...]  # by the projections with delays
     random: tuple[tuple[int, ...], ...]  # the ports of each population's Poisson inputs
+    watches: tuple[Watch, ...]  # what is traced
 
 
 class Engine:
-    """A captured network in `network_run`."""
+    """A captured network in `network_run`. NotAPlan for traces that the engine does not make."""
 
-    def __init__(self, plan: Plan, record: bool) -> None:
+    def __init__(self, plan: Plan, record: bool, traces: Sequence[records.Probe] = ()) -> None:
         self.plan, self.populations, self.record = plan, plan.populations, record
+        self.watched = Watched(plan, traces)
         kinds = tuple(tuple(isinstance(o, COBA) for _, o in its) for its in plan.ports)
         self.structure = _Structure(
             tuple(p.kernel(any(k)) for p, k in zip(plan.populations, kinds, strict=True)),
@@ -45,6 +50,7 @@ class Engine:
             kinds,
             tuple(self._sent(f) for f in self._delayed()),
             tuple(tuple(self._port(k, p.syn) for p in its) for k, its in enumerate(plan.random)),
+            self.watched.watches,
         )
         self.wiring = self._wiring()
         self.constants = self._constants()
@@ -99,7 +105,7 @@ class Engine:
             for its in plan.random
         ]
         params, ports = zip(*flat, strict=True)
-        return list(params), list(ports), plan.drives, random, self.wiring
+        return list(params), list(ports), plan.drives, random, self.wiring, self.watched.indices
 
     def _values(self) -> Any:
         """The arrays of the States, which a chunk changes."""
@@ -112,14 +118,16 @@ class Engine:
 
     def compile(self, steps: int) -> None:
         """Compiles a chunk of this many steps."""
-        leaves, tree = jax.tree.flatten((self._values(), self.constants))
+        given = self._values(), self.constants, self.watched.phases(0)
+        leaves, tree = jax.tree.flatten(given)
         shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in leaves)
         key = (library.default_device(), self.structure, steps, self.record, tree, shapes)
         self.compiled[steps] = _compiled(*key)
 
     def advance(self, steps: int, at: int) -> list:
-        """Runs a chunk, gives the States their new values and returns the rasters."""
-        after, rasters = self.compiled[steps](self._values(), self.constants)
+        """Runs a chunk, gives the States their new values; returns the rasters, then the traces."""
+        phases = self.watched.phases(at)
+        after, rasters, rows = self.compiled[steps](self._values(), self.constants, phases)
         states, gs, histories, generators = after
         for p, state in zip(self.populations, states, strict=True):
             p.set_kernel_state(state)
@@ -131,7 +139,8 @@ class Engine:
         for its, values in zip(self.plan.random, generators, strict=True):
             for p, rng in zip(its, values, strict=True):
                 p.rng.value = rng
-        return jax.block_until_ready((rasters, states))[0]
+        jax.block_until_ready((rasters, rows, states))
+        return [*rasters, *self.watched.samples(rows, steps, at)]
 
 
 def _one_or_each(in_size: tuple[int, ...], x: Any) -> Any:
@@ -148,11 +157,13 @@ def _compiled(
     return run.lower(*jax.tree.unflatten(tree, shapes)).compile()
 
 
-def _run(structure: _Structure, steps: int, record: bool, values: Any, constants: Any) -> Any:
-    """`steps` steps on plain arrays: (the values after them, rasters)."""
+def _run(
+    structure: _Structure, steps: int, record: bool, values: Any, constants: Any, phases: Any
+) -> Any:
+    """`steps` steps on plain arrays: (the values after them, rasters, traces)."""
     states, gs = jax.tree.map(lambda x: x.reshape(-1), values[:2])
     histories, generators = values[2:]
-    params, synapses, drives, random, wiring = constants
+    params, synapses, drives, random, wiring, indices = constants
     ports = [
         tuple(Port(g, decay, value, kind) for g, (decay, value), kind in zip(*three, strict=True))
         for three in zip(gs, synapses, structure.kinds, strict=True)
@@ -177,8 +188,11 @@ def _run(structure: _Structure, steps: int, record: bool, values: Any, constants
             strict=True,
         )
     ]
-    after = network_run(populations, wiring, steps, record=record)
+    probes = [
+        watch.probe(*its) for watch, *its in zip(structure.watches, indices, phases, strict=True)
+    ]
+    after = network_run(populations, wiring, steps, record=record, probes=probes)
     flat = (after.states, after.gs)
     states, gs = jax.tree.map(lambda x, old: x.reshape(old.shape), flat, values[:2])
     histories = under_way.parted(sent, after.histories, sizes)
-    return (states, gs, histories, after.generators), after.rasters
+    return (states, gs, histories, after.generators), after.rasters, after.traces

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .. import environ, transform
 from ..module import Module
@@ -55,7 +56,10 @@ class Loop:
         traced, chunk = self.compiled[steps]
         out, written, _ = jax.block_until_ready(chunk([jnp.int32(at)], read(traced.states)))
         commit(traced.written, written, traced.written_trees)
-        return traced.result(out)
+        out = [np.asarray(x) for x in traced.result(out)]
+        rasters, values = out[: len(self.populations)], out[len(self.populations) :]
+        pairs = zip(self.traces, values, strict=True)
+        return [*rasters, *(np.ascontiguousarray(x[t.first(at) :: t.every]) for t, x in pairs)]
 
 
 def _values(trace: Probe) -> jax.Array:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
@@ -69,9 +70,14 @@ class Probe(NamedTuple):
     """A trace of a network that is there: elements `index` of `state`, which is `label`."""
 
     label: tuple[str, str]  # the part of the network, the name of the State
+    part: Module
     state: State
     index: np.ndarray
     every: int
+
+    def first(self, at: int) -> int:
+        """How many steps from step `at` on pass before the first that is recorded."""
+        return -(at + 1) % self.every
 
 
 class Wanted(NamedTuple):
@@ -152,9 +158,9 @@ def _trace(name: str, node: Module, item: Trace) -> Probe:
             f"no State of that name; it has {', '.join(states) or 'none'}."
         )
     every = item.every
-    if isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1:
+    if isinstance(every, bool) or not isinstance(every, int | np.integer) or not 1 <= every < 2**31:
         raise ValueError(
-            f"record.Trace(every={every!r}) must be a whole number of steps, 1 or more."
+            f"record.Trace(every={every!r}) must be a whole number of steps, 1 to 2^31 - 1."
         )
     leaves = jax.tree.leaves(state.value)
     if len(leaves) != 1:
@@ -164,12 +170,13 @@ def _trace(name: str, node: Module, item: Trace) -> Probe:
         )
     size = int(np.prod(np.shape(leaves[0]), dtype=np.int64))
     if item.neurons is None:
-        return Probe((name, item.state), state, np.arange(size), int(every))
+        return Probe((name, item.state), node, state, np.arange(size), int(every))
     index = np.asarray(item.neurons)
     if index.ndim != 1 or not index.size or index.dtype.kind not in "iu":
+        mask = " Of a mask, give numpy.flatnonzero(mask)." if index.dtype.kind == "b" else ""
         raise ValueError(
-            f"record.Trace(neurons={item.neurons!r}) must be a sequence of whole numbers, such as "
-            "[0, 5]."
+            f"record.Trace(neurons={reprlib.repr(item.neurons)}) must be a sequence of whole "
+            f"numbers, such as [0, 5].{mask}"
         )
     wrong = index[(index < 0) | (index >= size)]
     if wrong.size:
@@ -177,4 +184,4 @@ def _trace(name: str, node: Module, item: Trace) -> Probe:
             f"record.Trace(neurons=...) asks for {wrong[0]}, but {item.state!r} of {name!r} has "
             f"{size} elements, 0 to {size - 1}."
         )
-    return Probe((name, item.state), state, index, int(every))
+    return Probe((name, item.state), node, state, index, int(every))

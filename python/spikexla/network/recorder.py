@@ -48,6 +48,8 @@ class Recorder:
         if self._sink is not None and append:
             raise ValueError(f"simulate: append=True is for files, but to={to!r} is a Sink.")
         if to is not None and not isinstance(to, Sink):
+            if not isinstance(to, str | os.PathLike):
+                raise TypeError(f"simulate: to={to!r} must be the path of a file, or a Sink.")
             sizes = {name: n.size for name, n in wanted.spikes.items()}
             self._sink = self._file = SpikeFile(to, sizes, append)
         if self._sink is not None:
@@ -61,7 +63,7 @@ class Recorder:
                 )
 
     def take(self, rasters: dict[str, np.ndarray], samples: list[np.ndarray], steps: int) -> None:
-        """The next chunk of `steps` steps: rasters of populations, the traced values each step.
+        """The next chunk of `steps` steps: rasters of populations, and the samples of traces.
 
         All of it is kept, or none of it.
         """
@@ -69,7 +71,7 @@ class Recorder:
         counted = {name: unpack_bits(rasters[name]) for name in self._totals}
         trains = {name: counted[name] for name in self.wanted.spikes}
         traces = [
-            _every(trace.every, values, at)
+            (at + trace.first(at) + trace.every * np.arange(len(values)), values)
             for trace, values in zip(self.wanted.traces, samples, strict=True)
         ]
         if self._sink is not None:
@@ -143,10 +145,3 @@ class Recorder:
         """Ends the file."""
         if self._file is not None:
             self._file.close()
-
-
-def _every(every: int, values: np.ndarray, at: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of the values after steps `at`, `at` + 1, ... those after each `every`-th, and which."""
-    first = -(at + 1) % every
-    kept = np.ascontiguousarray(values[first::every])
-    return at + first + every * np.arange(len(kept)), kept

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .parts import Part
 from .sonata import read_spikes
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ class Result:
     """What a simulation recorded, and how it ran.
 
     `spikes`, `rates` and `rates_hz` (the mean over the run) are by population, `traces` by
-    (population, State). With `simulate(to=...)` the spikes are in `file`, and read on use.
+    (population, State). With `simulate(to=...)` the spikes are in `file`, and read on use. `parts`
+    has the path of each population, projection and input, by name, and the reason.
     """
 
     spikes: Mapping[str, Spikes]
@@ -99,11 +101,36 @@ class Result:
     rates: dict[str, Rates] = field(default_factory=dict)
     traces: dict[tuple[str, str], Trace] = field(default_factory=dict)
     file: str | os.PathLike | None = None
+    parts: dict[str, Part] = field(default_factory=dict)
 
     @property
     def duration_ms(self) -> float:
         """The time simulated."""
         return self.steps * self.dt_ms
+
+    def report(self) -> str:
+        """What ran, how long, on which path, and the path of each part, a line each.
+
+        >>> import spikexla as sx
+        >>> print(sx.simulate(sx.network.CUBANet(20), 1.0).report())  # doctest: +ELLIPSIS
+        10 steps of 0.1 ms in ... s, compiled in ... s
+        network_run: all its parts are known to the engine
+        ├─ E: network_run, 1280 synapses from N[0:16] to N are packed
+        ├─ I: network_run, 320 synapses from N[16:20] to N are packed
+        └─ N: network_run, the kernel lif_ref advances its 20 neurons
+        """
+        lines = [
+            f"{self.steps} steps of {self.dt_ms:g} ms in {self.wall_s:.3g} s, compiled in "
+            f"{self.compile_s:.3g} s",
+            f"{self.path}: {self.why}",
+        ]
+        for k, (name, part) in enumerate(self.parts.items()):
+            branch = "└─" if k == len(self.parts) - 1 else "├─"
+            lines.append(f"{branch} {name or 'itself'}: {part.path}, {part.why}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"Result({self.steps} steps of {self.dt_ms:g} ms, {self.path}: {self.why})"
 
     def to_neo(self) -> neo.Block:
         """All of it as a `neo.Block` of one segment, a Group for each population.

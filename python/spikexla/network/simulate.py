@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from .. import environ
@@ -17,16 +18,21 @@ from ..module import Module
 from ..neuron.base import Neuron
 from ..ops import library
 from ..ops.network_run import NETWORK_RUN
+from ..state import has_tracer
 from ..transform.progress import reporting
 from ..units import mantissa
+from . import fits
 from . import record as records
-from .capture import NotAPlan, capture
+from .capture import Plan, capture
 from .engine import Engine
 from .interrupt import patient
 from .loop import Loop
+from .not_a_plan import NotAPlan
+from .parts import ENGINE, LOOP, looped, planned
 from .recorder import Recorder
 from .result import Result
 from .sink import Sink
+from .watch import watch
 
 CHUNK_BYTES = 64 << 20  # the most that the spikes of one chunk take, as bits, and its traces
 CHUNK_STEPS = (1000, 10_000)  # between these, a 20th of the run: memory does not grow with it
@@ -50,11 +56,11 @@ def simulate(
     The States of `net` go on from where they are and end where a loop over `net(*inputs)` would
     end: a simulation can be stopped, looked at, saved and continued. A network of populations,
     exponential synapses and sparse projections runs in `network_run`, many steps in one native
-    call; any other module in a compiled loop. The result says which, and why.
+    call; any other module in a compiled loop. `print(result.report())` says which, and why.
 
     record: True, all spikes; False, nothing; or what `sx.record` has (`Spikes()`, `Rates(bin=1.0)`,
     `Trace('V', neurons=[0, 1], every=10)`), one or a sequence for every population, or a mapping
-    from the names of parts to these. A network with traces runs in the loop.
+    from the names of parts to these. The engine traces the States of neurons and the g of synapses.
     to: a SONATA file that the spikes are written to, chunk by chunk, instead of memory; it must be
     new, or be continued with `append=True`, its times going on from its end. Or a `network.Sink` of
     one's own.
@@ -65,9 +71,11 @@ def simulate(
     full disk, the States and the record are both those of the last finished chunk, and the
     exception has the record as its attribute `result`: the next call goes on from there.
 
-    Errors: ValueError for a duration or chunk that is not positive, for one of 2^31 steps or more,
-    for what `record` names and is not there, and for batched populations whose spikes are recorded;
-    TypeError for what is no Module; FileExistsError, OSError and ImportError (h5py) for `to`.
+    Errors: ValueError for a duration or chunk that is not a positive multiple of dt, for one of
+    2^31 steps or more, for what `record` names and is not there, for inputs that wait for the next
+    step, for arrays that do not fit together, for a V that becomes NaN, and for batched populations
+    whose spikes are recorded; TypeError for what is no Module and inside of traced functions;
+    MemoryError for traces that do not fit; FileExistsError, OSError and ImportError for `to`.
 
     >>> import spikexla as sx
     >>> net = sx.network.COBANet(500, seed=1)
@@ -75,22 +83,27 @@ def simulate(
     >>> result.steps, result.path
     (200, 'network_run')
     """
-    _check(net, inputs)
     dt = environ.get_dt_ms()
+    _check(net, inputs)
     steps = _count_steps(duration, dt, "duration")
     wanted = records.wanted(record, net, dt)
+    fits.check_memory(wanted, steps)
     if to is not None and not wanted.spikes:
         raise ValueError(f"simulate: to={to!r} is for spikes, but record={record!r} has none.")
-    size = _chunk(steps, net, wanted) if chunk is None else _count_steps(chunk, dt, "chunk")
-    sizes = [size] * (steps // size) + ([steps % size] if steps % size else [])
     chosen = _backend.resolve(backend)
-    plan, why = _plan(net, tuple(inputs), wanted, chosen)
+    plan, how = _plan(net, tuple(inputs), wanted, chosen)
+    size = (
+        _chunk(steps, net, wanted, plan is None)
+        if chunk is None
+        else _count_steps(chunk, dt, "chunk")
+    )
+    sizes = [size] * (steps // size) + ([steps % size] if steps % size else [])
     with _backend(chosen), contextlib.ExitStack() as stack:
         recorder = stack.enter_context(contextlib.closing(Recorder(wanted, steps, dt, to, append)))
         start = time.perf_counter()
         run: Any = (
-            Engine(plan, bool(wanted.rasters))
-            if plan
+            Engine(plan, bool(wanted.rasters), wanted.traces)
+            if plan is not None
             else Loop(net, tuple(inputs), wanted.rasters, wanted.traces)
         )
         for n in dict.fromkeys(sizes):  # before the run, so that the two times can be told apart
@@ -101,8 +114,7 @@ def simulate(
         def result() -> Result:
             return Result(
                 dt_ms=dt,
-                path="network_run" if plan else "for_loop",
-                why=why,
+                **how,
                 compile_s=compiled - start,
                 wall_s=time.perf_counter() - compiled,
                 **recorder.results(),
@@ -128,27 +140,41 @@ def _check(net: Any, inputs: Any) -> None:
             f"simulate: inputs={inputs!r} must be a tuple of the arguments of update(), such as "
             "(20.0,)."
         )
+    if has_tracer((jnp.zeros(()), inputs)):
+        raise TypeError(
+            "simulate: called where jit, grad, vmap or a loop is traced, but it runs at once and "
+            "records numbers. Call it outside, or use transform.for_loop over net.update there."
+        )
+    fits.check_parts(net)
 
 
-def _plan(net: Module, inputs: tuple, wanted: records.Wanted, chosen: str) -> tuple[Any, str]:
-    """What the engine runs, or None; and why."""
-    if chosen != "native":
-        return None, "the backend is 'xla'"
+def _plan(
+    net: Module, inputs: tuple, wanted: records.Wanted, chosen: str
+) -> tuple[Plan | None, dict[str, Any]]:
+    """What the engine runs, or None; and what a Result tells of that."""
     platform = library.default_platform()
-    if platform not in library.platforms(NETWORK_RUN):
-        return None, f"the package was built without kernels for {platform}"
-    if wanted.traces:
-        part, state = wanted.traces[0].label
-        return None, f"the trace of {state!r} of {part!r} is read in every step"
     try:
-        return capture(net, inputs), "all its parts are known to the engine"
+        if chosen != "native":
+            raise NotAPlan(None, "backend", backend=chosen)
+        if platform not in library.platforms(NETWORK_RUN):
+            raise NotAPlan(None, "platform", platform=platform)
+        if wanted.traces and platform != "cpu":
+            raise NotAPlan(None, "traces", platform=platform)
+        plan = capture(net, inputs)
+        for trace in wanted.traces:
+            watch(plan, trace)
     except NotAPlan as error:
-        return None, str(error)
+        why, parts = looped(net, error)
+        return None, {"path": LOOP, "why": why, "parts": parts}
+    why = "all its parts are known to the engine"
+    return plan, {"path": ENGINE, "why": why, "parts": planned(net, plan)}
 
 
 def _count_steps(value: Any, dt: float, what: str) -> int:
     number = mantissa(value, "ms", what=what)
     try:
+        if isinstance(number, bool | str):
+            raise TypeError
         ms = float(number)
     except (TypeError, ValueError):
         raise TypeError(f"{what}={value!r} must be a time: ms, or a quantity.") from None
@@ -160,16 +186,21 @@ def _count_steps(value: Any, dt: float, what: str) -> int:
             "can be made in one call. Simulate in several calls: the States go on."
         )
     steps = round(ms / dt)
-    if steps < 1:
-        raise ValueError(f"{what}={value!r} is shorter than one step of dt = {dt} ms.")
+    if steps < 1 or abs(ms / dt - steps) > 0.01:  # as near as float32 comes to 0.1 in 1000.1
+        raise ValueError(
+            f"{what}={value!r} must be a multiple of dt = {dt} ms, 1 or more of it. Take for "
+            f"example {max(1, steps) * dt:.10g}."
+        )
     return steps
 
 
-def _chunk(steps: int, net: Module, wanted: records.Wanted) -> int:
+def _chunk(steps: int, net: Module, wanted: records.Wanted, looped: bool) -> int:
     """The steps of a chunk: few enough for memory and for news, enough to be worth a call."""
     words = sum(-(-n.size // 32) for n in net.nodes().values() if isinstance(n, Neuron))
-    traced = sum(2 * len(probe.index) for probe in wanted.traces)  # of up to 64 bits
-    most = max(1, CHUNK_BYTES // max(1, 4 * (words + traced)))
+    every = [1 if looped else probe.every for probe in wanted.traces]  # a loop gives every step
+    sizes = [2 * len(probe.index) for probe in wanted.traces]  # of up to 64 bits
+    words += sum(size / k for size, k in zip(sizes, every, strict=True))
+    most = max(1, int(CHUNK_BYTES // max(1, 4 * words)))
     least, enough = CHUNK_STEPS
     return min(steps, most, max(least, min(enough, -(-steps // 20))))
 
@@ -180,12 +211,14 @@ def _drive(
     """Runs chunk after chunk: each is in the States and in the record, or in neither."""
     states, at = list(net.states().values()), 0
     names = {id(n): name for name, n in recorder.wanted.rasters.items()}
+    neurons = {str(path): n for path, n in net.nodes().items() if isinstance(n, Neuron)}
     with patient() as stop_if_asked:
         for n in sizes:
             before = [state.value for state in states]
             try:
                 out = [np.asarray(x) for x in run.advance(n, at)]
                 pairs = zip(run.populations, out[: len(run.populations)], strict=True)
+                fits.check_numbers(neurons, at, n)
                 rasters = {names[id(p)]: raster for p, raster in pairs if id(p) in names}
                 recorder.take(rasters, out[len(run.populations) :], n)
             except BaseException:

@@ -21,18 +21,21 @@ class Sent(NamedTuple):
     steps: int
 
 
-def agree(sources: Sequence[Any], histories: Sequence[Any]) -> bool:
-    """Whether projections of the same sources know the same spikes, as far back as they go."""
+def first_to_differ(sources: Sequence[Any], histories: Sequence[Any]) -> int | None:
+    """The first projection that knows other spikes than one before it of the same sources.
+
+    They are compared as far back as both go; None where they agree.
+    """
     seen: dict[Any, np.ndarray] = {}
-    for source, history in zip(sources, histories, strict=True):
+    for k, (source, history) in enumerate(zip(sources, histories, strict=True)):
         rows = np.asarray(history)
         known = seen.setdefault(source, rows)
         both = min(len(known), len(rows))
         if not np.array_equal(known[:both], rows[:both]):
-            return False
+            return k
         if len(rows) > len(known):
             seen[source] = rows
-    return True
+    return None
 
 
 def merged(

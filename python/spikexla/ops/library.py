@@ -23,6 +23,9 @@ class Kernel(NamedTuple):
     inputs: tuple[str, ...]
 
 
+PACKAGE = __name__.rpartition(".ops.")[0]
+
+
 class LibraryError(ImportError):
     """The compiled kernels are missing, or do not fit the installed jaxlib."""
 
@@ -31,19 +34,19 @@ class LibraryError(ImportError):
 def native():
     """The compiled module. Raises `LibraryError`, which says what to do, if it cannot be used."""
     try:
-        from .. import _native  # pyright: ignore[reportAttributeAccessIssue]
+        module = importlib.import_module(f"{PACKAGE}._native")
     except ImportError as error:
         raise LibraryError(
             f"spikexla's compiled kernels could not be loaded ({error}). Reinstall the package "
             "with `pip install --force-reinstall spikexla`, or choose the pure JAX path with "
             "sx.backend('xla') or SPIKEXLA_BACKEND=xla."
         ) from error
-    check_ffi_version(tuple(_native.ffi_version), runtime_ffi_version())
+    check_ffi_version(tuple(module.ffi_version), runtime_ffi_version())
     try:
-        _native.simd_level()  # chooses the level, by SPIKEXLA_SIMD if it is set
+        module.simd_level()  # chooses the level, by SPIKEXLA_SIMD if it is set
     except RuntimeError as error:
         raise LibraryError(str(error)) from None
-    return _native
+    return module
 
 
 @functools.cache
@@ -52,11 +55,10 @@ def native_cuda():
 
     Raises `LibraryError` if it is there and cannot be used: calls on a GPU would silently be slow.
     """
-    package = __name__.rpartition(".ops.")[0]
-    if importlib.util.find_spec(f"{package}._native_cuda") is None:
+    if importlib.util.find_spec(f"{PACKAGE}._native_cuda") is None:
         return None
     try:
-        module = importlib.import_module(f"{package}._native_cuda")
+        module = importlib.import_module(f"{PACKAGE}._native_cuda")
     except ImportError as error:
         raise LibraryError(
             f"spikexla's CUDA kernels could not be loaded ({error}). Reinstall the package on this "
@@ -76,9 +78,10 @@ def runtime_ffi_version() -> tuple[int, int]:
     header = Path(spec.submodule_search_locations[0]) / "include/xla/ffi/api/c_api.h"
     text = header.read_text()
     found = [re.search(rf"#define XLA_FFI_API_{part} (\d+)", text) for part in ("MAJOR", "MINOR")]
-    if not all(found):
+    major, minor = found
+    if major is None or minor is None:
         raise LibraryError(f"{header} does not state its FFI version. Reinstall jaxlib.")
-    return tuple(int(match[1]) for match in found if match)  # type: ignore[return-value]
+    return int(major[1]), int(minor[1])
 
 
 def check_ffi_version(built: tuple[int, int], runtime: tuple[int, int]) -> None:

@@ -14,12 +14,14 @@ from .raster import pack_bits, spikes_of
 from .wiring import Wiring
 
 
-def network_reference(populations: Any, wiring: Wiring, steps: int, record: bool) -> list[Any]:
+def network_reference(
+    populations: Any, wiring: Wiring, probes: Any, steps: int, record: bool
+) -> list[Any]:
     """The results of the native handler, in its order."""
     synapses = _Synapses(wiring)
 
-    def body(carry, _):
-        states, gs, histories, generators = carry
+    def body(carry, t):
+        (states, gs, histories, generators), traces = carry
         spikes = [_spiked(p, s) for p, s in zip(populations, states, strict=True)]
         gs = [
             [g * port.decay for g, port in zip(gp, p.ports, strict=True)]
@@ -30,7 +32,9 @@ def network_reference(populations: Any, wiring: Wiring, steps: int, record: bool
         generators, gs = _poisson(populations, generators, gs)
         states = [_advance(p, s, g) for p, s, g in zip(populations, states, gs, strict=True)]
         bits = [pack_bits(_spiked(p, s)) for p, s in zip(populations, states, strict=True)]
-        return (states, gs, [s[:-1] for s in seen], generators), bits if record else None
+        traces = [_noted(q, t, x, states, gs) for q, x in zip(probes, traces, strict=True)]
+        after = states, gs, [s[:-1] for s in seen], generators
+        return (after, traces), bits if record else None
 
     histories = [spikes_of(p.history, p.size) for p in populations]
     start = (
@@ -39,13 +43,16 @@ def network_reference(populations: Any, wiring: Wiring, steps: int, record: bool
         histories,
         [[q.rng for q in p.poissons] for p in populations],
     )
-    (states, gs, histories, generators), rasters = jax.lax.scan(body, start, None, length=steps)
+    dtype = populations[0].state[0].dtype
+    traces = [jnp.zeros((q.rows(steps), len(q.index)), dtype) for q in probes]
+    (after, traces), rasters = jax.lax.scan(body, (start, traces), jnp.arange(steps))
+    states, gs, histories, generators = after
     if not record:
         rasters = [jnp.zeros((0, -(-p.size // 32)), jnp.uint32) for p in populations]
     flat = [*(x for s in states for x in s), *(g for gp in gs for g in gp)]
     sent = [h & synapses.sends(k, h.shape[1]) for k, h in enumerate(histories)]
     flat += [pack_bits(h) for h in sent] + [x for its in generators for x in its]
-    return [*flat, *(rasters or ())]
+    return [*flat, *(rasters or ()), *traces]
 
 
 class _Synapses:
@@ -94,6 +101,17 @@ def _poisson(populations: Any, generators: list, gs: list) -> tuple[list, list]:
             its[k], counts = poisson_counts(its[k], q.thresholds, p.size)
             g[q.port] = g[q.port] + q.weight * counts.astype(g[q.port].dtype)
     return after, gs
+
+
+def _noted(q: Any, t: Any, rows: jax.Array, states: list, gs: list) -> jax.Array:
+    """The rows of a probe, with that of step t if it is read then."""
+    if not len(rows):
+        return rows
+    state, ports = states[q.population], gs[q.population]
+    values = getattr(state, q.variable) if isinstance(q.variable, str) else ports[q.variable]
+    due = (t >= q.phase) & ((t - q.phase) % q.every == 0)
+    row = jnp.where(due, (t - q.phase) // q.every, len(rows))
+    return rows.at[row].set(values[q.index], mode="drop")
 
 
 def _spiked(p: Any, state: Any) -> jax.Array:

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import library
 from .call import explain_forward_mode, native_call, uses_native
+from .network_probe import Probe, checked, place
 from .network_reference import network_reference
 from .neuron_kernel import NeuronKernel
 from .wiring import Projection, Wiring, pack
@@ -63,6 +64,7 @@ class After(NamedTuple):
     histories: list[jax.Array]  # uint32 (steps kept, ceil(size / 32))
     generators: list[list[jax.Array]]  # of each Poisson input
     rasters: list[jax.Array]  # uint32 (steps, ceil(size / 32)); (0, words) without `record`
+    traces: list[jax.Array]  # of each probe: (ceil(steps / every), neurons); rows past the end: 0
 
 
 @explain_forward_mode("network_run")
@@ -72,6 +74,7 @@ def network_run(
     steps: int,
     *,
     record: bool = True,
+    probes: Sequence[Probe] = (),
     backend: str | None = None,
 ) -> After:
     """Advances a network by `steps` steps; a spike arrives one step after it was fired, or later.
@@ -82,7 +85,8 @@ def network_run(
     Every target adds what arrives in the order of delay, projection and source: the native result
     is the same, bit for bit, for any number of threads, and whether the steps are made in one call
     or several. It has no gradient: train on the step-by-step path. Synapses are packed first
-    (`ops.wiring.pack`); inside of `jax.jit`, pass what that gave.
+    (`ops.wiring.pack`); inside of `jax.jit`, pass what that gave. `probes` say which values to
+    write down; g is read as the step leaves it, before it decays.
 
     Errors: ValueError for a negative number of steps, for shapes and for places that do not exist;
     TypeError for dtypes without a kernel, traced synapses and differentiation.
@@ -107,8 +111,9 @@ def network_run(
             f"network_run: the synapses were packed for populations of {wiring.sizes} neurons with "
             f"{wiring.ports} ports, but there are {(*sizes,)} with {(*ports,)}. Pack them again."
         )
+    probes = checked(populations, probes)
     populations = [p._replace(history=_history(k, p, wiring)) for k, p in enumerate(populations)]
-    args, shapes, plan = _flatten(populations, wiring, steps, record, dtype)
+    args, shapes, plan = _flatten(populations, wiring, steps, record, probes, dtype)
 
     def fallback(*args):
         if not wiring.stored:
@@ -116,10 +121,10 @@ def network_run(
                 "network_run: rows of synapses that are not stored are drawn by the native engine "
                 "on the CPU only. Store them (stored=True), or use backend='native' on a CPU."
             )
-        return network_reference(*_rebuild(populations, wiring, args), steps, record)
+        return network_reference(*_rebuild(populations, wiring, probes, args), steps, record)
 
     if not uses_native(backend):
-        return _unflatten(populations, fallback(*args))
+        return _unflatten(populations, probes, fallback(*args))
     out = native_call(
         NETWORK_RUN,
         args,
@@ -129,7 +134,7 @@ def network_run(
         in_place=sum(len(p.state) + len(p.ports) + 1 + len(p.poissons) for p in populations),
         vmap_method="sequential",
     )
-    return _unflatten(populations, out)
+    return _unflatten(populations, probes, out)
 
 
 def _check_populations(populations: Sequence[Population]) -> None:
@@ -199,7 +204,7 @@ def _models() -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _flatten(populations, wiring, steps, record, dtype):
+def _flatten(populations, wiring, steps, record, probes, dtype):
     """(operands, result shapes, plan) as csrc/ffi/network_plan.h reads them."""
     models = _models()
     ports = [port for p in populations for port in p.ports]
@@ -212,6 +217,9 @@ def _flatten(populations, wiring, steps, record, dtype):
     plan += [int(wiring.stored), int(wiring.by_synapse), len(wiring.bundles)]
     for b in wiring.bundles:
         plan += [b.pre, b.low, b.high]
+    plan += [len(probes)]
+    for q in probes:
+        plan += [q.population, place(populations[q.population].kernel, q), int(q.every)]
     own = [x for p in populations for x in p.state] + [port.g for port in ports]
     shared = [x for p in populations for x in (*p.params, p.drive)]
     shared += [x for port in ports for x in (port.decay, port.value)]
@@ -221,16 +229,18 @@ def _flatten(populations, wiring, steps, record, dtype):
     for q in poissons:
         args += [jnp.asarray(q.thresholds, jnp.uint32), jnp.asarray(q.weight, dtype)]
     args += [wiring.starts, wiring.runs, wiring.targets, jnp.asarray(wiring.weights, dtype)]
+    args += [x for q in probes for x in (q.index, q.phase)]
     shapes = [((p.size,), dtype) for p in populations for _ in p.state]
     shapes += [((p.size,), dtype) for p in populations for _ in p.ports]
     shapes += [(p.history.shape, jnp.uint32) for p in populations]
     shapes += [(jnp.shape(q.rng), jnp.uint32) for q in poissons]
     shapes += [((steps if record else 0, -(-p.size // 32)), jnp.uint32) for p in populations]
+    shapes += [((q.rows(steps), len(q.index)), dtype) for q in probes]
     return args, shapes, plan
 
 
-def _rebuild(populations, wiring, args):
-    """The populations and the wiring with the arrays of `_flatten` put back."""
+def _rebuild(populations, wiring, probes, args):
+    """The populations, the wiring and the probes with the arrays of `_flatten` put back."""
     take = _taker(args)
     states = [p.kernel.State(*take(len(p.state))) for p in populations]
     gs = [take(len(p.ports)) for p in populations]
@@ -258,16 +268,19 @@ def _rebuild(populations, wiring, args):
             populations, states, gs, histories, random, params, synapses, strict=True
         )
     ]
-    return pops, wiring.with_arrays(*take(4))
+    wiring = wiring.with_arrays(*take(4))
+    probes = [q._replace(index=index, phase=phase) for q in probes for index, phase in (take(2),)]
+    return pops, wiring, probes
 
 
-def _unflatten(populations, out):
+def _unflatten(populations, probes, out):
     take = _taker(out)
     states = [p.kernel.State(*take(len(p.state))) for p in populations]
     gs = [take(len(p.ports)) for p in populations]
     histories = take(len(populations))
     generators = [take(len(p.poissons)) for p in populations]
-    return After(states, gs, histories, generators, take(len(populations)))
+    rasters = take(len(populations))
+    return After(states, gs, histories, generators, rasters, take(len(probes)))
 
 
 def _taker(arrays):

@@ -108,7 +108,7 @@ class ReduceLROnPlateau(LRScheduler):
         base, least = of(self.base_lrs, group), of(self.min_lrs, group)
         return lambda _: jnp.maximum(base * self.factor**self.reductions.value, least)
 
-    def step(self, metric: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def step(self, metric: Any) -> None:
         """Takes the metric of an epoch into account."""
         best, sign = self.best.value, 1 if self.mode == "min" else -1
         if jnp.shape(metric) != ():

@@ -77,12 +77,12 @@ class LRScheduler(Module, abc.ABC):
 
 def rates(values: Rates, what: str) -> tuple[float, ...]:
     """One rate or several, checked."""
-    many = tuple(values) if isinstance(values, list | tuple) else (values,)
+    many: tuple[Any, ...] = tuple(values) if isinstance(values, list | tuple) else (values,)
     for value in many:
         positive(value, what, zero=True)
     if not many:
         raise ValueError(f"{what} needs one rate or more, got an empty list")
-    return tuple(map(float, many))  # pyright: ignore[reportArgumentType]
+    return tuple(map(float, many))
 
 
 def of(values: tuple[float, ...], group: int) -> float:

@@ -87,6 +87,11 @@ class _AlignPost:
         self.out.bind_cond(self.syn())
 
 
+def shares(before_update: Any) -> bool:
+    """Whether a function before the step of a population is that of a synapse it shares."""
+    return type(before_update) is _AlignPost
+
+
 def _shared(syn: Describer, out: Describer, post: Dynamics, label: str | None) -> tuple[Any, Any]:
     key = f"{syn.key} // {out.key}"
     full = key if label is None else f"{label} // {key}"
@@ -95,7 +100,7 @@ def _shared(syn: Describer, out: Describer, post: Dynamics, label: str | None) -
         post.add_before_update(full, made)
         post.add_current_input(key, made.out, label)
     made = post.get_before_update(full)
-    return made.syn, made.out  # type: ignore[attr-defined]
+    return made.syn, made.out
 
 
 def _check_kinds(syn: Any, out: Any) -> None:

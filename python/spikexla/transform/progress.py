@@ -8,6 +8,7 @@ never comes to its end leaves nothing behind but its last line.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -47,7 +48,7 @@ class ProgressBar:
                 f"desc of a ProgressBar is a text or a tuple (format, function), got {desc!r}"
             )
         try:
-            import rich.progress  # noqa: F401
+            importlib.import_module("rich.progress")
         except ImportError:
             raise ImportError(
                 "a ProgressBar is drawn with rich: `pip install rich`, or run without pbar"
