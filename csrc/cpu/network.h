@@ -262,8 +262,9 @@ class Network {
   }
 
   // Adds the runs that arrive in this step: of each delay, of every row that spiked so long ago.
+  // Not inlined, so that its inner loop has the registers.
   template <bool kBySynapse, class Index>
-  void deliver(int64_t s, const std::vector<Run>& runs, const Index* targets) {
+  [[gnu::noinline]] void deliver(int64_t s, const std::vector<Run>& runs, const Index* targets) {
     const T* weights = synapses_.weights;
     T* g = owned_[s].inputs.data();
     const size_t n = runs.size() - kAhead;
@@ -282,7 +283,7 @@ class Network {
   // Where they are, and some runs of nothing behind them. This is a loop of its own because it
   // waits for memory: its turns do not depend on each other, so the processor waits for many at a
   // time.
-  void list_runs(int64_t s, int64_t t, std::vector<Run>* runs) {
+  [[gnu::noinline]] void list_runs(int64_t s, int64_t t, std::vector<Run>* runs) {
     const int64_t width = slices_.count() * synapses_.delays + 1;
     runs->clear();
     for (int64_t d = 0; d < synapses_.delays; ++d) {
