@@ -99,9 +99,13 @@ class _Run(NamedTuple):
 
 def run(options: Any) -> int:
     """Checks the request, simulates, writes the files and prints the figures."""
+    from ..memory import keep_memory
+
     model = complete(options)
     _check(model, options)
     limit_threads(options.threads)
+    with contextlib.suppress(OSError):  # where malloc cannot, each chunk's spikes take new pages
+        keep_memory()
     files = _files(options)
     with _stage(options.out, files) as stage:
         if stage is not None:
