@@ -44,8 +44,10 @@ class Network {
   static void run(const std::shared_ptr<Network>& self, Pool& pool, int64_t helpers) {
     self->failure_.guard([&] { self->prepare(std::min(helpers + 1, self->slices_.count())); });
     if (self->failure_.why()) return;
-    for (size_t k = 1; k < self->workers_.size(); ++k)
-      pool.Schedule(std::function<void()>([self, k] { self->work(k); }));
+    self->failure_.guard([&] {
+      for (size_t k = 1; k < self->workers_.size(); ++k)
+        pool.Schedule(std::function<void()>([self, k] { self->work(k); }));
+    });
     self->work(0);
     self->save_history();
   }
