@@ -19,10 +19,10 @@ namespace {
 template <class T>
 using Vector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-// The array of an optional element.
+// The array of an optional element: the very one, for of a converted copy nobody would take care.
 template <class T>
 std::optional<Vector<T>> array(nb::handle h) {
-  return h.is_none() ? std::nullopt : std::optional(nb::cast<Vector<T>>(h));
+  return h.is_none() ? std::nullopt : std::optional(nb::cast<Vector<T>>(h, false));
 }
 
 template <class T>

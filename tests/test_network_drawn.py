@@ -145,6 +145,24 @@ def test_rows_that_nobody_checked_are_refused():
         jax.block_until_ready(network_run([lif(2)], wrong, 3).gs)
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_weights_and_delays_may_lie_apart_in_memory(stored):
+    conn = sx.EventFixedProb(800, 800, 0.1, 1.0, seed=1).conn
+    weights = np.linspace(0, 1, 2 * conn.nnz, dtype=np.float32)[::2]
+    delays = (np.arange(3 * conn.nnz) % 5)[::3]
+    assert not any(x.flags.c_contiguous for x in (weights, delays))
+
+    def spikes(*arrays):
+        its = [Projection(0, 0, 800, 0, 0, conn, *arrays)]
+        wiring = pack((800,), (1,), its, np.float32, stored=stored)
+        return np.asarray(network_run([lif(800)], wiring, 20).gs[0][0])
+
+    want = spikes(weights.copy(), delays.copy())
+    assert np.any(want)
+    for _ in range(5):
+        np.testing.assert_array_equal(spikes(weights, delays), want)
+
+
 def test_a_microcircuit_need_not_be_stored():
     results = []
     for stored in (True, False):

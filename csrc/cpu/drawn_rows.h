@@ -7,11 +7,10 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <memory>
-#include <new>
 #include <vector>
 
+#include "cpu/failure.h"
 #include "cpu/row_packer.h"
 #include "cpu/row_source.h"
 
@@ -21,8 +20,11 @@ template <class T>
 class DrawnRows {
  public:
   // Spikes are under way for `kept` steps at most.
-  DrawnRows(std::shared_ptr<const RowSource<T>> source, int64_t kept)
-      : source_(std::move(source)), count_(source_->slices.count()), ring_(kept + 2) {
+  DrawnRows(std::shared_ptr<const RowSource<T>> source, int64_t kept, Failure& failure)
+      : source_(std::move(source)),
+        count_(source_->slices.count()),
+        ring_(kept + 2),
+        failure_(failure) {
     drawn_.resize(size_t(ring_ * count_));
     for (Drawn& drawn : drawn_) drawn.firsts.assign(source_->bundles.size() + 1, 0);
   }
@@ -31,11 +33,16 @@ class DrawnRows {
   // `step`. Who reads them in a later step must have met the caller since.
   void draw(int64_t slice, int64_t step, const std::vector<int32_t>& rows) {
     Drawn& to = drawn(step, slice);
-    try {
-      add(rows, &to);
-    } catch (const std::bad_alloc&) {
-      fail("there is no memory for the rows of spikes under way");
-      to.clear();
+    to.clear();
+    auto row = rows.begin();
+    int64_t first = 0;
+    for (size_t b = 0; b < source_->bundles.size(); ++b) {
+      const Bundle<T>& bundle = source_->bundles[b];
+      RowPacker<T, uint32_t> packer(source_->slices, bundle, source_->first_delay, source_->delays);
+      const int64_t end = first + bundle.rows;
+      for (; row != rows.end() && *row < end; ++row) add(*row - first, packer, &to);
+      to.firsts[b + 1] = to.starts.size();
+      first = end;
     }
   }
 
@@ -54,9 +61,6 @@ class DrawnRows {
           }
         }
   }
-
-  // Why results are wrong, or null.
-  const char* failure() const { return failure_.load(); }
 
  private:
   // Rows of one slice's sources and one step: those of bundle b are [firsts[b], firsts[b + 1]).
@@ -80,36 +84,22 @@ class DrawnRows {
     return const_cast<Drawn&>(static_cast<const DrawnRows*>(this)->drawn(step, slice));
   }
 
-  void add(const std::vector<int32_t>& rows, Drawn* to) {
-    const size_t width = size_t(count_ * source_->delays + 1), bundles = source_->bundles.size();
-    to->clear();
-    auto row = rows.begin();
-    int64_t first = 0;
-    for (size_t b = 0; b < bundles; ++b) {
-      const Bundle<T>& bundle = source_->bundles[b];
-      RowPacker<T, uint32_t> packer(source_->slices, bundle, source_->first_delay, source_->delays);
-      const int64_t end = first + bundle.rows;
-      for (; row != rows.end() && *row < end; ++row) {
-        const int64_t n = packer.read(*row - first);
-        if (n < 0) return fail("a connectivity points outside of its population"), to->clear();
-        to->starts.push_back(to->targets.size());
-        to->runs.resize(to->runs.size() + width);
-        to->targets.resize(to->targets.size() + size_t(n));
-        to->weights.resize(to->targets.size());
-        packer.place(&to->runs[to->runs.size() - width], to->targets.data() + to->starts.back(),
-                     to->weights.data() + to->starts.back());
-      }
-      to->firsts[b + 1] = to->starts.size();
-      first = end;
-    }
+  void add(int64_t row, RowPacker<T, uint32_t>& packer, Drawn* to) {
+    const size_t width = size_t(count_ * source_->delays + 1);
+    const int64_t n = packer.read(row);
+    if (n < 0) return failure_.note("a connectivity points outside of its population");
+    to->starts.push_back(to->targets.size());
+    to->runs.resize(to->runs.size() + width);
+    to->targets.resize(to->targets.size() + size_t(n));
+    to->weights.resize(to->targets.size());
+    packer.place(&to->runs[to->runs.size() - width], to->targets.data() + to->starts.back(),
+                 to->weights.data() + to->starts.back());
   }
-
-  void fail(const char* why) { failure_.store(why); }
 
   std::shared_ptr<const RowSource<T>> source_;
   int64_t count_, ring_;
   std::vector<Drawn> drawn_;  // [step in the ring][slice]
-  std::atomic<const char*> failure_{nullptr};
+  Failure& failure_;
 };
 
 }  // namespace spikexla

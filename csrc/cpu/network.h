@@ -18,6 +18,7 @@
 #include "cpu/cores.h"
 #include "cpu/dispatch.h"
 #include "cpu/drawn_rows.h"
+#include "cpu/failure.h"
 #include "cpu/meeting.h"
 #include "cpu/network_parts.h"
 #include "cpu/probe.h"
@@ -41,15 +42,18 @@ class Network {
   // by a shared_ptr: a helper that starts after the end still looks at it, and leaves.
   template <class Pool>
   static void run(const std::shared_ptr<Network>& self, Pool& pool, int64_t helpers) {
-    self->prepare(std::min(helpers + 1, self->slices_.count()));
-    for (size_t k = 1; k < self->workers_.size(); ++k)
-      pool.Schedule(std::function<void()>([self, k] { self->work(k); }));
+    self->failure_.guard([&] { self->prepare(std::min(helpers + 1, self->slices_.count())); });
+    if (self->failure_.why()) return;
+    self->failure_.guard([&] {
+      for (size_t k = 1; k < self->workers_.size(); ++k)
+        pool.Schedule(std::function<void()>([self, k] { self->work(k); }));
+    });
     self->work(0);
     self->save_history();
   }
 
-  // Why the results are wrong, or null.
-  const char* failure() const { return drawn_ ? drawn_->failure() : nullptr; }
+  // Why there are no results, or null.
+  const char* failure() const { return failure_.why(); }
 
  private:
   static constexpr int64_t kBlock = abi::kBitsLanes;
@@ -100,18 +104,21 @@ class Network {
   }
 
   void draw_rows_under_way() {
-    drawn_ = std::make_unique<DrawnRows<T>>(synapses_.rows, synapses_.kept);
+    drawn_ = std::make_unique<DrawnRows<T>>(synapses_.rows, synapses_.kept, failure_);
     on_all_cores(slices_.count(), INT64_MAX, [&](int64_t s) {
-      draw(s, 0);
-      for (int64_t j = 0; j < synapses_.kept; ++j) {
-        std::vector<int32_t> rows;
-        each_under_way(j, [&](int64_t row, int64_t pre, int64_t id) {
-          if (id >= slices_.edge(pre, s) && id < slices_.edge(pre, s + 1))
-            rows.push_back(int32_t(row));
-        });
-        drawn_->draw(s, -1 - j, rows);
-      }
+      failure_.guard([&] {
+        draw(s, 0);
+        for (int64_t j = 0; j < synapses_.kept; ++j) draw_history(s, j);
+      });
     });
+  }
+
+  void draw_history(int64_t s, int64_t j) {
+    std::vector<int32_t> rows;
+    each_under_way(j, [&](int64_t row, int64_t pre, int64_t id) {
+      if (id >= slices_.edge(pre, s) && id < slices_.edge(pre, s + 1)) rows.push_back(int32_t(row));
+    });
+    drawn_->draw(s, -1 - j, rows);
   }
 
   // Draws the rows of this slice's sources that spiked in the step before `t`.
@@ -170,9 +177,9 @@ class Network {
         if (owner != me) leave_to_owner(s, owner, t);
         int64_t expected = t;
         if (!owned_[s].taken.compare_exchange_strong(expected, t + 1)) continue;
-        advance(s, t, &workers_[me].runs);
+        failure_.guard([&] { advance(s, t, &workers_[me].runs); });
         if (!meeting_.finish()) continue;
-        gather(t + 1);
+        failure_.guard([&] { gather(t + 1); });
         meeting_.open();
       }
       meeting_.wait_for(t + 2);
@@ -384,6 +391,7 @@ class Network {
   std::vector<std::vector<int32_t>> arriving_;  // rows that spiked, of the last steps: a ring
   std::unique_ptr<DrawnRows<T>> drawn_;         // null: they are stored
   Meeting meeting_;
+  Failure failure_;
 };
 
 }  // namespace spikexla

@@ -245,7 +245,7 @@ class _Read(NamedTuple):
 
     @classmethod
     def of(cls, k: int, q: Projection, dtype: Any) -> _Read:
-        weights = None if q.weights is None else np.asarray(q.weights, dtype).reshape(-1)
+        weights = None if q.weights is None else np.ascontiguousarray(q.weights, dtype).reshape(-1)
         return cls(_rule(q.conn), weights, _delays(k, q))
 
     def range(self, q: Projection) -> tuple[int, int] | None:
