@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import brainunit as u
 import numpy as np
 import pytest
 import spikexla as sx
@@ -155,7 +156,11 @@ def test_the_seed_repeats_it_and_the_loop_has_its_bits(dt):
     [
         ({"order": 9}, ValueError, "order=9"),
         ({"order": 2.5}, TypeError, "order=2.5"),
+        ({"order": 10**9}, ValueError, "reach of int32 indices"),  # and no memory is asked for
         ({"g": -1.0}, ValueError, "g=-1.0 must be 0 or more"),
+        ({"g": "5"}, TypeError, "g='5' must be one real number"),
+        ({"g": np.ones(2)}, TypeError, "must be one real number"),
+        ({"J": 1 * u.nS}, TypeError, "J must be given in mV"),
         ({"eta": float("inf")}, ValueError, "eta=inf must be 0 or more, and finite"),
         ({"J": 0.0}, ValueError, "J=0.0 must be above 0"),
         ({"eta": 100.0}, ValueError, "events in a step"),

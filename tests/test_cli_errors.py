@@ -47,6 +47,19 @@ BAD = {
     "too many steps": (["simulate", "coba", "--duration", "1e9s"], "1e+13 steps"),
     "dt of nothing": (["simulate", "coba", "--dt", "1e-320ms"], "inf steps"),
     "no step": (["simulate", "coba", "--duration", "0.01ms"], "shorter than one step"),
+    "a step and a half": (
+        ["simulate", "coba", "--duration", "0.15ms"],
+        "0.15ms is no whole number",
+    ),
+    "dt of a third": (["simulate", "brunel", "--dt", "0.3ms"], "Take for example 999.9ms"),
+    "warm-up of a step and a half": (
+        ["simulate", "brunel", "--warmup", "0.15ms"],
+        "--warmup 0.15ms is no whole number",
+    ),
+    "validated for part of a step": (
+        ["validate", "microcircuit", "--duration", "100.05ms"],
+        "--duration 100.05ms is no whole number",
+    ),
     "warmup nan": (["simulate", "brunel", "--warmup", "nan"], "'nan' is not a time of 0 or more"),
     "no step to warm up": (
         ["simulate", "brunel", "--warmup", "1us"],

@@ -259,3 +259,16 @@ def test_a_chunk_that_a_sink_refuses_is_not_in_the_states(dt):
 def test_a_sink_is_not_appended_to(dt):
     with pytest.raises(ValueError, match="append=True is for files"):
         sx.simulate(sx.COBANet(200), 1.0, to=Parts(), append=True)
+
+
+def test_nothing_is_appended_to_no_file(dt):
+    with pytest.raises(ValueError, match="Name it by to="):
+        sx.simulate(sx.COBANet(200), 1.0, append=True)
+
+
+@pytest.mark.parametrize("start", [0.05, float("nan"), float("inf")])
+def test_a_sink_begins_at_a_step(start, dt):
+    sink = Parts()
+    sink.start_ms = start
+    with pytest.raises(ValueError, match=f"ends at {start:g} ms, which is no whole number"):
+        sx.simulate(sx.COBANet(200), 1.0, to=sink)

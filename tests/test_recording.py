@@ -305,7 +305,7 @@ def test_an_early_end_loses_nothing_and_can_be_gone_on_from(case, where, dt, tmp
     part = raised.value.result
     assert "100 of 300 steps" in raised.value.__notes__[0]
     assert (part.steps, len(part.rates["N"].hz)) == (100, 10)
-    rest = sx.simulate(made, 20.0, to=to, append=True)
+    rest = sx.simulate(made, 20.0, to=to, append=to is not None)
     want = sx.simulate(whole, MS).spikes["N"]
     ids = np.concatenate([part.spikes["N"].ids, rest.spikes["N"].ids])
     np.testing.assert_array_equal(ids, want.ids)

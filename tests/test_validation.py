@@ -114,10 +114,11 @@ def test_the_report_of_a_circuit_that_is_too_small(capsys):
 )
 def test_the_command_prints_a_verdict_and_ends_with_it(known, code, says, capsys, monkeypatch):
     monkeypatch.setitem(MICROCIRCUIT, "dc", {"rate": {WHOLE: known}})
-    assert main([*SMALL, "--duration", "100ms", "--drive", "dc"]) == code
+    assert main([*SMALL, "--duration", "100ms", "--warmup", "0", "--drive", "dc"]) == code
     out = capsys.readouterr().out
     assert all(words in out for words in says)
     assert f"{known.mean:.3f}" in out
+    assert "after 0 s" in out
 
 
 @pytest.mark.parametrize(

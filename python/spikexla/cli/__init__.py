@@ -1,1 +1,1 @@
-"""The command line: `spikexla simulate | train | info | bench`."""
+"""The command line: `spikexla simulate | train | info | bench | validate`."""

@@ -124,6 +124,27 @@ def _milliseconds(text: str) -> float:
         return math.nan
 
 
+def check_time(option: str, ms: float, dt: float) -> None:
+    """UserError for a time that is no whole number of steps, or of more than can be made."""
+    from ..network.simulate import NEAR
+
+    steps = ms / dt
+    if round(min(steps, MOST)) < 1:
+        raise UserError(
+            f"{option} {ms:g}ms is shorter than one step of {dt:g}ms; there is nothing to simulate."
+        )
+    if steps > MOST:
+        raise UserError(
+            f"{option} {ms:g}ms is {steps:.3g} steps of {dt:g}ms; at most {MOST} can be made. "
+            "Simulate less time, or take a longer step."
+        )
+    if abs(steps - round(steps)) > NEAR:
+        raise UserError(
+            f"{option} {ms:.10g}ms is no whole number of steps of {dt:g}ms. Take for example "
+            f"{round(steps) * dt:.10g}ms."
+        )
+
+
 def file_name(text: str) -> str:
     """The name of a file or folder to write to."""
     if not text.strip():

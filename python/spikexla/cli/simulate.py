@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 from .models import MODELS, Model, complete
 from .options import (
-    MOST,
     Parser,
     UserError,
     add_common,
     at_least_zero,
+    check_time,
     choose_backend,
     duration,
     file_name,
@@ -137,9 +137,9 @@ def _check(model: Model, options: Any) -> None:
     """Refuses what cannot be simulated, before anything is made."""
     from ..connect.base import available_memory
 
-    _check_time("--duration", options.duration, options.dt)
+    check_time("--duration", options.duration, options.dt)
     if options.warmup:
-        _check_time("--warmup", options.warmup, options.dt)
+        check_time("--warmup", options.warmup, options.dt)
     model.check(options)
     if options.to is not None and os.path.lexists(os.path.expanduser(options.to)):
         raise UserError(f"--to {options.to}: there is a file already. Choose another name.")
@@ -149,19 +149,6 @@ def _check(model: Model, options: Any) -> None:
         raise UserError(
             f"{size} needs {need / 1e9:.3g} GB or more for its synapses, and {free / 1e9:.3g} GB "
             "are free. Take a smaller network."
-        )
-
-
-def _check_time(option: str, ms: float, dt: float) -> None:
-    steps = ms / dt
-    if round(min(steps, MOST)) < 1:
-        raise UserError(
-            f"{option} {ms:g}ms is shorter than one step of {dt:g}ms; there is nothing to simulate."
-        )
-    if steps > MOST:
-        raise UserError(
-            f"{option} {ms:g}ms is {steps:.3g} steps of {dt:g}ms; at most {MOST} can be made. "
-            "Simulate less time, or take a longer step."
         )
 
 

@@ -13,12 +13,14 @@ from .options import (
     Parser,
     UserError,
     add_common,
+    check_time,
     choose_backend,
     duration,
     limit_threads,
     positive,
     require,
     threads_in_use,
+    warm_up,
 )
 
 DT = 0.1  # ms, as in the literature
@@ -53,7 +55,7 @@ def add_parser(commands: Any) -> None:
         help="of each; CVs are judged from a minute on (default 60s)",
     )  # fmt: skip
     parser.add_argument(
-        "--warmup", type=duration, default=500.0, metavar="TIME", help="not judged (default 500ms)"
+        "--warmup", type=warm_up, default=500.0, metavar="TIME", help="not judged (default 500ms)"
     )
     add_common(parser)
     parser.set_defaults(run=run)
@@ -94,6 +96,9 @@ def _check(options: Any) -> None:
         raise UserError(
             f"--duration {options.duration:g}ms is too short: correlations need {2 * BIN_MS:g}ms."
         )
+    check_time("--duration", options.duration, DT)
+    if options.warmup:
+        check_time("--warmup", options.warmup, DT)
 
 
 def _measure(options: Any, drive: str, seed: int) -> dict[str, dict[str, float]]:
@@ -104,7 +109,8 @@ def _measure(options: Any, drive: str, seed: int) -> dict[str, dict[str, float]]
     random.seed(seed)
     with environ.context(dt=DT):
         net = network.Microcircuit(options.scale, drive=drive, seed=seed)
-        network.simulate(net, options.warmup, record=False)
+        if options.warmup:
+            network.simulate(net, options.warmup, record=False)
         result = network.simulate(net, options.duration)
     names = (population.name for population in net.populations)
     spikes = dict(zip(names, result.spikes.values(), strict=True))

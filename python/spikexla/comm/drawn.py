@@ -134,7 +134,7 @@ class EventDrawn(EventComm):
         if not self.stored:
             raise ValueError(
                 f"{type(self).__name__}: {name.strip('_')} is asked for, but the synapses are not "
-                "stored: only the engine of simulate() draws them, on a CPU, without traces and "
+                "stored: only the engine of simulate() draws them, on a CPU, and "
                 "with one weight or a distribution. Use stored=True for all else."
             )
         with _untraced():

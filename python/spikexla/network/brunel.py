@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import jax
+import numpy as np
 
 from .. import environ
 from ..comm import EventDrawn
@@ -14,6 +15,7 @@ from ..connect.base import check_seed, count
 from ..module import Module
 from ..neuron import IafPscExp
 from ..projection import AlignPostProj, PoissonInput
+from ..units import mantissa
 from .coba import seeds_of
 from .mean_field import self_consistent_rate
 
@@ -31,6 +33,15 @@ REGIMES = {
 }
 
 
+def _number(name: str, value: Any, unit: str = "1") -> float:
+    number = np.asarray(mantissa(value, unit, what=f"Brunel: {name}"))
+    if number.shape or number.dtype.kind not in "iuf":
+        raise TypeError(f"Brunel: {name}={value!r} must be one real number.")
+    if not 0 <= number < math.inf:
+        raise ValueError(f"Brunel: {name}={value!r} must be 0 or more, and finite.")
+    return float(number)
+
+
 class Brunel(Module):
     """`4 order` excitatory and `order` inhibitory neurons with delta synapses, Poisson driven.
 
@@ -42,7 +53,8 @@ class Brunel(Module):
     dt, which must be set before the network is made, and returns the spikes.
 
     Errors: ValueError for an order below 10, a g, eta or J that is negative or not finite, J = 0,
-    and a dt above 1.5 ms; those of IafPscExp and PoissonInput.
+    and a dt above 1.5 ms; TypeError for a g, eta or J that is no number; those of IafPscExp and
+    PoissonInput.
 
     Source: Brunel, J Comput Neurosci 8:183 (2000); NEST's brunel_delta_nest.py.
 
@@ -65,10 +77,9 @@ class Brunel(Module):
     ) -> None:
         super().__init__()
         order = count("order", order, least=10)
-        for name, value in (("g", g), ("eta", eta), ("J", J)):
-            if not (0 <= value < math.inf) or (name == "J" and value == 0):
-                least = "above 0" if name == "J" else "0 or more"
-                raise ValueError(f"Brunel: {name}={value} must be {least}, and finite.")
+        g, eta, J = _number("g", g), _number("eta", eta), _number("J", J, "mV")
+        if J == 0:
+            raise ValueError(f"Brunel: J={J} must be above 0: the drive is counted in it.")
         dt = environ.get_dt_ms()
         if dt > DELAY:
             raise ValueError(
@@ -77,20 +88,20 @@ class Brunel(Module):
         noise, excitatory, inhibitory = seeds_of(check_seed(seed))
         self.order, self.ne, self.n = order, 4 * order, 5 * order
         self.g, self.eta, self.J = g, eta, J
+        # Before the neurons: these refuse an order that memory for neurons would be sought for.
+        comms = self._comm(self.ne, J, excitatory), self._comm(order, -g * J, inhibitory)
         self.N = IafPscExp(self.n, tau_m=TAU, E_L=0.0, V_th=THETA, V_reset=V_reset, t_ref=T_REF)
-        self.E = self._projection(self.ne, J, excitatory)
-        self.I = self._projection(order, -g * J, inhibitory)
+        # A spike without delay arrives at the end of the next step, one dt later.
+        self.E, self.I = (
+            AlignPostProj(comm=comm, delay=DELAY - dt, **self.N.delta_receptor()) for comm in comms
+        )
         self.noise = PoissonInput(
             rate=self.external_hz, weight=J, seed=noise, **self.N.delta_receptor()
         )
 
-    def _projection(self, sources: int, weight: float, seed: int) -> AlignPostProj:
-        comm = EventDrawn(
-            sources, self.n, FixedInDegree(round(CONNECTED * sources)), weight, seed=seed
-        )
-        # A spike without delay arrives at the end of the next step, one dt later.
-        delay = DELAY - environ.get_dt_ms()
-        return AlignPostProj(comm=comm, delay=delay, **self.N.delta_receptor())
+    def _comm(self, sources: int, weight: float, seed: int) -> EventDrawn:
+        rule = FixedInDegree(round(CONNECTED * sources))
+        return EventDrawn(sources, self.n, rule, weight, seed=seed)
 
     @property
     def external_hz(self) -> float:

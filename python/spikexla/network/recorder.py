@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,8 +55,8 @@ class Recorder:
             self._sink = self._file = SpikeFile(to, sizes, append)
         if self._sink is not None:
             first = self._sink.start_ms / dt
-            self._first = round(first)
-            if abs(first - self._first) > 1e-6 * max(1.0, first):
+            self._first = round(first) if math.isfinite(first) else 0
+            if not math.isclose(first, self._first, rel_tol=1e-6, abs_tol=1e-6):
                 self.close()
                 raise ValueError(
                     f"to={to!r} ends at {self._sink.start_ms:g} ms, which is no whole number of "

@@ -37,6 +37,7 @@ from .watch import watch
 CHUNK_BYTES = 64 << 20  # the most that the spikes of one chunk take, as bits, and its traces
 CHUNK_STEPS = (1000, 10_000)  # between these, a 20th of the run: memory does not grow with it
 MOST_STEPS = 2**31 - 1  # the step of a spike is an int32
+NEAR = 0.01  # of a step: as near as float32 comes to 0.1 in 1000.1
 
 
 def simulate(
@@ -88,6 +89,10 @@ def simulate(
     steps = _count_steps(duration, dt, "duration")
     wanted = records.wanted(record, net, dt)
     fits.check_memory(wanted, steps)
+    if append and to is None:
+        raise ValueError(
+            "simulate: append=True goes on with a file. Name it by to=, or leave append out."
+        )
     if to is not None and not wanted.spikes:
         raise ValueError(f"simulate: to={to!r} is for spikes, but record={record!r} has none.")
     chosen = _backend.resolve(backend)
@@ -186,7 +191,7 @@ def _count_steps(value: Any, dt: float, what: str) -> int:
             "can be made in one call. Simulate in several calls: the States go on."
         )
     steps = round(ms / dt)
-    if steps < 1 or abs(ms / dt - steps) > 0.01:  # as near as float32 comes to 0.1 in 1000.1
+    if steps < 1 or abs(ms / dt - steps) > NEAR:
         raise ValueError(
             f"{what}={value!r} must be a multiple of dt = {dt} ms, 1 or more of it. Take for "
             f"example {max(1, steps) * dt:.10g}."
