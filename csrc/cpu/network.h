@@ -50,6 +50,8 @@ class Network {
     });
     self->work(0);
     self->save_history();
+    self->drawn_.reset();  // late helpers hold the network, but need no rows and no Python objects
+    self->synapses_.rows.reset();
   }
 
   // Why there are no results, or null.

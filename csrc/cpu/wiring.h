@@ -49,7 +49,7 @@ struct Runs {
 
 // Fills runs, targets and, unless null, weights, on all cores, and reads each row from its rule as
 // it is packed. False if a target or a delay is out of range, targets do not ascend, or a row does
-// not have the length that `starts` gives it.
+// not have the length that `starts` gives it; bad_alloc on any thread is thrown on the caller's.
 template <class T, class Index>
 bool pack_wiring(const Slices& slices, const std::vector<Bundle<T>>& bundles, const Runs& runs,
                  Index* targets, T* weights);

@@ -1,5 +1,5 @@
 // Network: helpers that come late change nothing, and memory that ends at any allocation ends the
-// run with a failure, not the process.
+// run or its packing with a failure, not the process.
 #include "cpu/network.h"
 
 #include <cstdlib>
@@ -148,10 +148,40 @@ void memory_may_end_anywhere() {
   }
 }
 
+void memory_may_end_while_packing() {
+  const float weight = 0.5f;
+  const uint16_t delay = 0;
+  Feed<float> feed{};
+  feed.rule.fan = 3;
+  feed.rule.n_pre = feed.rule.n_post = 100'000;  // enough for all cores
+  feed.weights = &weight;
+  feed.delays.at = &delay;
+  const int64_t rows = feed.rule.n_pre, synapses = 3 * rows;
+  std::vector<int64_t> starts(rows + 1);
+  for (int64_t i = 0; i <= rows; ++i) starts[i] = 3 * i;
+  std::vector<uint32_t> runs(2 * rows), targets(synapses);
+  const Slices slices(1, {rows}, {1});
+  const std::vector<Bundle<float>> bundles{{rows, {feed}}};
+  const auto packs = [&](int64_t allocations) {
+    allocations_left = allocations;
+    bool packed = false;
+    try {
+      packed = pack_wiring<float, uint32_t>(slices, bundles, {starts.data(), runs.data(), 0, 1},
+                                            targets.data(), nullptr);
+    } catch (const std::bad_alloc&) {
+    }
+    allocations_left = INT64_MAX;
+    return packed;
+  };
+  for (const int64_t k : {0, 2, 5, 20, 100}) check(!packs(k), "too little memory to pack");
+  check(packs(INT64_MAX), "enough memory to pack");
+}
+
 }  // namespace
 
 int main() {
   late_helpers_change_nothing();
   memory_may_end_anywhere();
+  memory_may_end_while_packing();
   return summary();
 }
