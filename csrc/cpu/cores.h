@@ -1,6 +1,7 @@
 // A parallel loop outside of XLA: the threads live for one call.
 #pragma once
 
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -14,7 +15,13 @@ class Threads {
   ~Threads() {
     for (std::thread& t : threads_) t.join();
   }
-  void Schedule(std::function<void()> f) { threads_.emplace_back(std::move(f)); }
+  // Where the system starts no more threads, those that there are do the work.
+  void Schedule(std::function<void()> f) {
+    try {
+      threads_.emplace_back(std::move(f));
+    } catch (const std::system_error&) {
+    }
+  }
 
  private:
   std::vector<std::thread> threads_;

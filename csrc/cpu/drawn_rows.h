@@ -87,7 +87,10 @@ class DrawnRows {
   void add(int64_t row, RowPacker<T, uint32_t>& packer, Drawn* to) {
     const size_t width = size_t(count_ * source_->delays + 1);
     const int64_t n = packer.read(row);
-    if (n < 0) return failure_.note("a connectivity points outside of its population");
+    if (n < 0)
+      return failure_.note(
+          "a drawn synapse points outside of its population. Draw it with spikexla.connect, which "
+          "checks");
     to->starts.push_back(to->targets.size());
     to->runs.resize(to->runs.size() + width);
     to->targets.resize(to->targets.size() + size_t(n));

@@ -12,6 +12,7 @@ class Failure {
  public:
   // Static text, or null.
   const char* why() const { return why_.load(std::memory_order_relaxed); }
+  bool out_of_memory() const { return why() == kNoMemory; }
   void note(const char* why) { why_.store(why, std::memory_order_relaxed); }
 
   template <class Work>
@@ -20,11 +21,14 @@ class Failure {
     try {
       work();
     } catch (const std::bad_alloc&) {
-      note("there is no memory for the spikes under way or the rows drawn for them. Free some");
+      note(kNoMemory);
     }
   }
 
  private:
+  static constexpr const char* kNoMemory =
+      "there is no memory for the spikes under way or the rows drawn for them. Free some";
+
   std::atomic<const char*> why_{nullptr};
 };
 

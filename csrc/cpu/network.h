@@ -54,8 +54,8 @@ class Network {
     self->synapses_.rows.reset();
   }
 
-  // Why there are no results, or null.
-  const char* failure() const { return failure_.why(); }
+  // Why there are no results, if so.
+  const Failure& failure() const { return failure_; }
 
  private:
   static constexpr int64_t kBlock = abi::kBitsLanes;

@@ -31,9 +31,11 @@ ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
       std::move(plan.populations), std::move(plan.synapses), std::move(plan.slices),
       Probes<T>(std::move(plan.probes)), steps);
   Network<T>::run(network, pool, helpers);
-  if (const char* why = network->failure())
+  const Failure& failure = network->failure();
+  if (failure.out_of_memory())
     return ffi::Error(ffi::ErrorCode::kResourceExhausted,
-                      std::string("spikexla: network_run: ") + why);
+                      std::string("spikexla: network_run: ") + failure.why());
+  if (failure.why()) return invalid(std::string("network_run: ") + failure.why());
   return ffi::Error::Success();
 }
 

@@ -108,7 +108,7 @@ class Cells {
     allocations_left = allocations;
     Network<float>::run(net, pool, helpers);
     allocations_left = INT64_MAX;
-    const bool failed = net->failure();
+    const bool failed = net->failure().why();
     net.reset();  // late helpers hold it
     return failed ? std::vector<float>{} : g_;
   }
