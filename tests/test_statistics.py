@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 
+import brainunit as u
 import numpy as np
 import pytest
 from spikexla.network import Spikes, statistics
@@ -26,8 +27,22 @@ def spikes(trains, dt=0.1):
 def test_rates_are_spikes_over_time_also_of_the_silent():
     train = spikes([[0, 5, 9], [], [7]])
     np.testing.assert_allclose(statistics.firing_rates(train, 500.0), [6.0, 0.0, 2.0])
-    with pytest.raises(ValueError, match="duration_ms=0"):
-        statistics.firing_rates(train, 0.0)
+    for same in (500 * u.ms, 0.5 * u.second):
+        np.testing.assert_allclose(statistics.firing_rates(train, same), [6.0, 0.0, 2.0])
+
+
+@pytest.mark.parametrize("time", [0.0, -1.0, np.nan, np.inf, "1s", None, np.ones(2)], ids=str)
+@pytest.mark.parametrize("of", [statistics.firing_rates, statistics.correlations])
+def test_what_is_no_time_is_refused(of, time):
+    with pytest.raises(ValueError, match=r"duration_ms=.* must be one positive, finite time"):
+        of(spikes([[1, 2]]), time)
+
+
+def test_a_time_before_the_last_spike_has_no_rates():
+    train = spikes([[0, 19]])
+    np.testing.assert_allclose(statistics.firing_rates(train, 20 * train.dt_ms), 1e2 / train.dt_ms)
+    with pytest.raises(ValueError, match="Give the time in which they were recorded"):
+        statistics.firing_rates(train, 19 * train.dt_ms)
 
 
 @needs_elephant
@@ -91,9 +106,9 @@ def test_samples_are_seeded_and_bounded():
 
 
 def test_what_has_no_bins_is_refused():
-    for how in ({"bin_ms": 0.0}, {"bin_ms": 90.0}):
-        with pytest.raises(ValueError, match="two bins"):
-            statistics.correlations(spikes([[1]]), 100.0, **how)
+    for width in (0.0, 90.0):
+        with pytest.raises(ValueError, match=f"bin_ms={width}"):
+            statistics.correlations(spikes([[1]]), 100.0, bin_ms=width)
 
 
 def test_a_missing_elephant_is_named(monkeypatch):

@@ -1,5 +1,6 @@
 """Whole networks, and the way to run them."""
 
+from . import statistics as statistics
 from .brunel import Brunel as Brunel
 from .coba import COBANet as COBANet
 from .cuba import CUBANet as CUBANet

@@ -46,6 +46,10 @@ class Recorder:
         }
         self._file = None  # what was opened here
         self._sink = to if isinstance(to, Sink) else None
+        if append and to is None:
+            raise ValueError(
+                "simulate: append=True goes on with a file. Name it by to=, or leave append out."
+            )
         if self._sink is not None and append:
             raise ValueError(f"simulate: append=True is for files, but to={to!r} is a Sink.")
         if to is not None and not isinstance(to, Sink):

@@ -89,10 +89,6 @@ def simulate(
     steps = _count_steps(duration, dt, "duration")
     wanted = records.wanted(record, net, dt)
     fits.check_memory(wanted, steps)
-    if append and to is None:
-        raise ValueError(
-            "simulate: append=True goes on with a file. Name it by to=, or leave append out."
-        )
     if to is not None and not wanted.spikes:
         raise ValueError(f"simulate: to={to!r} is for spikes, but record={record!r} has none.")
     chosen = _backend.resolve(backend)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..connect.base import count
+from ..units import mantissa
 from .result import Spikes
 
 SAMPLE_CV, SAMPLE_PAIRS = 1000, 200  # neurons of a population that stand for all of it
@@ -15,8 +17,10 @@ LEAST_SPIKES = 3  # two intervals: fewer have no variation
 BIN_MS = 2.0  # of a correlation: the refractory time of the microcircuit
 
 
-def firing_rates(spikes: Spikes, duration_ms: float) -> np.ndarray:
-    """The mean rate of each neuron over `duration_ms`, in Hz: (n,).
+def firing_rates(spikes: Spikes, duration_ms: Any) -> np.ndarray:
+    """The mean rate of each neuron over `duration_ms` (or a quantity), in Hz: (n,).
+
+    ValueError for a time that is not positive and finite, or that ends before the spikes do.
 
     >>> import numpy as np
     >>> from spikexla.network import Spikes
@@ -24,9 +28,14 @@ def firing_rates(spikes: Spikes, duration_ms: float) -> np.ndarray:
     >>> firing_rates(train, 1000.0)
     array([0., 2.])
     """
-    if not duration_ms > 0:
-        raise ValueError(f"firing_rates: duration_ms={duration_ms} must be a positive time.")
-    return np.bincount(spikes.ids, minlength=spikes.n) / duration_ms * 1e3
+    ms = _ms("firing_rates: duration_ms", duration_ms)
+    last = int(spikes.steps.max(initial=-1))
+    if last * spikes.dt_ms >= ms * (1 - 1e-12):
+        raise ValueError(
+            f"firing_rates: there are spikes until {(last + 1) * spikes.dt_ms:g} ms, after "
+            f"duration_ms={duration_ms!r}. Give the time in which they were recorded."
+        )
+    return np.bincount(spikes.ids, minlength=spikes.n) / ms * 1e3
 
 
 def cv_isi(
@@ -50,22 +59,26 @@ def cv_isi(
 
 def correlations(
     spikes: Spikes,
-    duration_ms: float,
+    duration_ms: Any,
     *,
-    bin_ms: float = BIN_MS,
+    bin_ms: Any = BIN_MS,
     neurons: int = SAMPLE_PAIRS,
     seed: int = 0,
 ) -> np.ndarray:
     """Pearson's correlation of the spike counts of two neurons in bins of `bin_ms`.
 
     Of all pairs of at most `neurons` neurons, drawn from those that fired: (pairs,), empty with
-    fewer than two. A rest that fills no bin is left out. ImportError without elephant; ValueError
-    for less than two bins.
+    fewer than two. A rest that fills no bin is left out. Times are ms or quantities. ImportError
+    without elephant; ValueError for less than two bins.
 
     >>> correlations(result.spikes["L4E"], result.duration_ms).mean()    # doctest: +SKIP
     0.003
     """
-    bins = int(duration_ms / bin_ms * (1 + 1e-12)) if bin_ms > 0 else 0
+    ms, width = (
+        _ms(f"correlations: {name}", x)
+        for name, x in (("duration_ms", duration_ms), ("bin_ms", bin_ms))
+    )
+    bins = int(ms / width * (1 + 1e-12))
     if bins < 2:
         raise ValueError(
             f"correlations: duration_ms={duration_ms} must hold two bins of bin_ms={bin_ms} or more"
@@ -74,7 +87,7 @@ def correlations(
     import neo
     import quantities as pq
 
-    end = bins * bin_ms
+    end = bins * width
     kept = spikes.steps * spikes.dt_ms < end
     whole = Spikes(spikes.steps[kept], spikes.ids[kept], spikes.n, spikes.dt_ms)
     drawn = _trains(whole, neurons, 1, seed)
@@ -85,13 +98,21 @@ def correlations(
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", PendingDeprecationWarning)
         matrix = correlation.correlation_coefficient(
-            conversion.BinnedSpikeTrain(trains, bin_size=bin_ms * pq.ms, n_bins=bins)
+            conversion.BinnedSpikeTrain(trains, bin_size=width * pq.ms, n_bins=bins)
         )
     return matrix[np.triu_indices(len(trains), 1)]
 
 
+def _ms(what: str, time: Any) -> float:
+    ms = np.asarray(mantissa(time, "ms", what=what))
+    if ms.shape or ms.dtype.kind not in "iuf" or not 0 < ms < np.inf:
+        raise ValueError(f"{what}={time!r} must be one positive, finite time: ms, or a quantity.")
+    return float(ms)
+
+
 def _trains(spikes: Spikes, most: int, least: int, seed: int) -> list[np.ndarray]:
     """The beginnings of the steps (ms) in which each drawn neuron fired, `least` times or more."""
+    most = count("neurons", most)
     ids = np.flatnonzero(np.bincount(spikes.ids, minlength=spikes.n) >= least)
     if len(ids) > most:
         ids = np.sort(np.random.default_rng(seed).choice(ids, most, replace=False))
