@@ -105,6 +105,13 @@ def test_memory_is_refused_for_the_whole_before_any_is_taken(monkeypatch):
     assert sx.simulate(net, 0.1).path == "network_run"
 
 
+@pytest.mark.parametrize("network", [sx.network.COBANet, sx.network.CUBANet])
+def test_memory_is_refused_before_neurons_are_made(network, dt, monkeypatch):
+    monkeypatch.setattr(base, "available_memory", lambda: 10**10)
+    with pytest.raises(MemoryError, match="targets of 1000000000 neurons need 320 GB, but 10 GB"):
+        network(10**9)
+
+
 def test_memory_is_refused_before_anything_is_drawn(monkeypatch):
     conn = describe(FixedProb(0.3), 10**6, 10**6, 1, True, True, None, None).native()
     monkeypatch.setattr(base, "available_memory", lambda: 10**10)

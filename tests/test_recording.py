@@ -28,8 +28,8 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
-def net():
-    return sx.COBANet(200, seed=3)
+def net(n=200):
+    return sx.COBANet(n, seed=3)
 
 
 def values(module):
@@ -204,6 +204,7 @@ THERE = {  # what is there before, append, the error
     "a recording": (lambda path: sx.simulate(net(), 1.0, to=path), False, "append=True"),
     "notes": (_foreign, True, "no spike file"),
     "other names": (_other_population, True, "the populations ['N']"),
+    "another size": (lambda path: sx.simulate(net(n=100), 1.0, to=path), True, "'N': 100}"),
     "another step": (_half_a_step, True, "whole number of steps"),
     "a folder": (lambda path: path.mkdir(), True, "directory"),
 }

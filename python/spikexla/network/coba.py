@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from ..comm import EventFixedNumConn
-from ..connect.base import check_seed, count
+from ..connect.base import check_seed, count, require_memory
 from ..init import Normal
 from ..module import Module
 from ..neuron import LIFRef
@@ -35,8 +35,13 @@ def seeds_of(seed: int) -> tuple[int, int, int]:
 
 
 def check_size(n: int) -> int:
-    """The number of neurons, at least one of them excitatory and one inhibitory."""
-    return count("n", n, least=2)
+    """The number of neurons, at least one of them excitatory and one inhibitory.
+
+    Errors: MemoryError, before anything is made, if their synapses do not fit.
+    """
+    n = count("n", n, least=2)
+    require_memory(4 * TARGETS * n, f"the targets of {n} neurons")  # int32
+    return n
 
 
 class COBANet(Module):

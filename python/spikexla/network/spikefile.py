@@ -20,6 +20,7 @@ from .sonata import check_name, new_file
 CHUNK = 16384  # spikes in a chunk of HDF5, 128 KiB
 SLACK = 1 << 20  # bytes for HDF5's own tables; a flush gives back what they did not take
 DONE = "duration_ms"  # attribute of /spikes: the time that is recorded, spikes or not
+SIZE = "neurons"  # attribute of each population
 
 
 class SpikeFile(Sink):
@@ -73,6 +74,12 @@ class SpikeFile(Sink):
             raise ValueError(
                 f"{self.path} cannot be gone on with: it must be made by simulate(to=...) and have "
                 f"the populations {sorted(populations)}, but has {sorted(spikes)}."
+            )
+        sizes = {name: int(spikes[name].attrs.get(SIZE, n)) for name, n in populations.items()}
+        if sizes != dict(populations):
+            raise ValueError(
+                f"{self.path} cannot be gone on with: it is of {sizes} neurons, the network of "
+                f"{dict(populations)}. Write another file."
             )
         self.start_ms = float(spikes.attrs[DONE])
         return {name: spikes[name] for name in populations}
@@ -130,7 +137,10 @@ def _empty(populations: Mapping[str, int]) -> bytes:
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         new_file(file, dict.fromkeys(populations), chunk=CHUNK)
-        file["spikes"].attrs[DONE] = 0.0
+        spikes: Any = file["spikes"]
+        spikes.attrs[DONE] = 0.0
+        for name, n in populations.items():
+            spikes[name].attrs[SIZE] = n
     return content.getvalue()
 
 

@@ -16,6 +16,7 @@ from . import library
 
 NARROW = 2**16  # inputs of a slice that a 16-bit target can name
 WORTH, WORTH_ON_GPU = 1024, 64  # neurons that are worth a slice of their own
+FEW_RUNS = 2**26  # in all slices, on a CPU: no reason for fewer slices
 MOST_DELAY = 1023  # steps
 
 
@@ -118,9 +119,9 @@ def _slices(neurons: int, synapses: int, runs: int) -> int:
     """The slices of a network that has so many `runs` in each."""
     on_gpu = library.default_platform() == "cuda"
     slices = min(most_slices(), neurons // (WORTH_ON_GPU if on_gpu else WORTH))
-    if on_gpu:  # so many slices that runs would take more memory than synapses
-        slices = min(slices, 2 * synapses // max(1, runs))
-    return max(1, slices)
+    # Not so many that runs would take more memory than synapses, if that is much.
+    few = 0 if on_gpu else FEW_RUNS
+    return max(1, min(slices, max(few, 2 * synapses) // max(1, runs)))
 
 
 def pack(
