@@ -76,6 +76,7 @@ BAD = {
     "neurons for a TB": (["simulate", "coba", "--neurons", str(2**31 - 1)], "687 GB or more"),
     "out": (["simulate", "coba", "--out", ""], "the name is empty"),
     "to": (["simulate", "coba", "--to", ""], "the name is empty"),
+    "to and out": (["simulate", "coba", "--to", "a", "--out", "a"], "Name them apart"),
     "order 9": (["simulate", "brunel", "--order", "9"], "10 or more"),
     "order for a TB": (["simulate", "brunel", "--order", "500000"], "GB or more"),
     "g -1": (["simulate", "brunel", "--g", "-1"], "'-1' is not a number of 0 or more"),

@@ -66,6 +66,7 @@ bool drive_fast(SynapseBlock<T>& a) {
 template <class T>
 void synapse_drive(SynapseBlock<T>& a) {
   a.knows_G = false;
+  a.largest_G = T(0);
   int conductances = 0;
   bool uniform = true;
   for (int k = 0; k < a.ports; ++k) {

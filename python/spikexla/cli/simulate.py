@@ -143,6 +143,8 @@ def _check(model: Model, options: Any) -> None:
     model.check(options)
     if options.to is not None and os.path.lexists(os.path.expanduser(options.to)):
         raise UserError(f"--to {options.to}: there is a file already. Choose another name.")
+    if options.to is not None and options.to == options.out:
+        raise UserError(f"--to {options.to} is a file, and --out is a folder. Name them apart.")
     size, need = model.synapse_bytes(options)
     free = available_memory()
     if free is not None and need > free:
