@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"  # before jax is imported
 
@@ -25,8 +26,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Parallel workers must find the same tests, so no name may hold an address."""
-    changing = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    """Parallel workers must find the same tests, so no name may hold an address or a set."""
+    changes = re.compile(r" at 0x|\{[^:}]+, [^:}]+\}")
+    changing = [item.nodeid for item in items if changes.search(item.nodeid)]
     if changing:
         raise pytest.UsageError(f"give the cases of {changing[0]} ids that do not change")
 

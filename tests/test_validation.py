@@ -61,15 +61,15 @@ def test_reference_values_are_those_of_one_network():
 @pytest.mark.parametrize(
     ("given", "judged"),
     [
-        (("poisson", 1.0, 60e3), {"rate"}),
-        (("dc", 1.0, 60e3), {"rate", "cv", "cc"}),
-        (("dc", 1.0, 10e3), {"rate", "cc"}),
-        (("dc", 0.5, 60e3), {"rate"}),
+        (("poisson", 1.0, 60e3), ["rate"]),
+        (("dc", 1.0, 60e3), ["cc", "cv", "rate"]),
+        (("dc", 1.0, 10e3), ["cc", "rate"]),
+        (("dc", 0.5, 60e3), ["rate"]),
     ],
     ids=str,
 )
 def test_only_what_the_reference_is_valid_for_is_judged(given, judged):
-    assert set(validation.references(*given)) == judged
+    assert sorted(validation.references(*given)) == judged
 
 
 @needs_elephant
