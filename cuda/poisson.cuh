@@ -1,28 +1,15 @@
 // Poisson spike counts for a slice of a running network, added to a synapse's g.
 //
-// The twin of csrc/cpu/poisson.h: 16 generators xoshiro128++ serve a group of 64 neurons in four
+// The twin of csrc/cpu/poisson.h: 16 generators serve a group of 64 neurons in four
 // rounds. Here a thread is one generator, and neighbours serve neighbours.
 #pragma once
 
 #include "network.cuh"
+#include "xoshiro.h"
 
 SPIKEXLA_BEGIN
 
 namespace cuda {
-
-__device__ __forceinline__ uint32_t rotated(uint32_t x, int k) { return x << k | x >> (32 - k); }
-
-__device__ __forceinline__ uint32_t next_word(uint32_t (&s)[4]) {
-  const uint32_t word = rotated(s[0] + s[3], 7) + s[0];
-  const uint32_t t = s[1] << 9;
-  s[2] ^= s[0];
-  s[3] ^= s[1];
-  s[1] ^= s[2];
-  s[0] ^= s[3];
-  s[2] ^= t;
-  s[3] = rotated(s[3], 11);
-  return word;
-}
 
 // Neurons [low, high), of which the first begins a group; `g` is theirs.
 template <class T>

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 from spikexla.connect import fixed_num_post, fixed_prob
@@ -17,7 +19,7 @@ def populations(dtype=jnp.float32):
     """Three populations with 2, 1 and 1 ports, noisy starts and a drive that makes them fire."""
 
     def one(k, n, ports):
-        f = lambda x: jnp.asarray(x, dtype)  # noqa: E731
+        f = functools.partial(jnp.asarray, dtype=dtype)
         rng = np.random.default_rng(k)
         state = lif_step.RefState(f(rng.uniform(-60, -50, n)), f(np.zeros(n)))
         params = lif_step.RefParams(*map(f, (0.005, 1.0, -60.0, -50.0, -60.0, 0.1, 19.0)))
@@ -32,7 +34,7 @@ def rich(dtype=jnp.float32):
     kinds = [lif_step.LIF_REF_COBA, lif_step.LIF, lif_step.LIF_COBA]
 
     def one(k, p, kernel):
-        f = lambda x: jnp.asarray(x, dtype)  # noqa: E731
+        f = functools.partial(jnp.asarray, dtype=dtype)
         rng = np.random.default_rng(10 + k)
         each = lambda low, high: f(rng.uniform(low, high, p.size))  # noqa: E731
         state = kernel.State(*p.state[: len(kernel.State._fields)])

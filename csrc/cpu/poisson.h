@@ -1,13 +1,12 @@
 // Poisson spike counts for one block of neurons of a running network, added to a synapse's g.
 //
-// 16 generators xoshiro128++ (Blackman & Vigna 2021, "Scrambled linear pseudorandom number
-// generators") serve a group of 64 neurons in four rounds: neuron i takes round (i % 64) / 16 of
-// lane i % 16, and every round of a group is made whether or not there are so many neurons. The
-// count is the number of thresholds c_j = P(K <= j) 2^32 that the word reaches.
+// 16 generators (xoshiro.h) serve a group of 64 neurons in four rounds: neuron i takes round
+// (i % 64) / 16 of lane i % 16, and every round of a group is made whether or not there are so many
+// neurons. The count is the number of thresholds c_j = P(K <= j) 2^32 that the word reaches.
 #pragma once
 
 #include "cpu/table.h"
-#include "portable.h"
+#include "xoshiro.h"
 
 SPIKEXLA_BEGIN
 
@@ -21,20 +20,6 @@ template <class T>
 struct Lanes16 {
   typedef T Type __attribute__((vector_size(16 * sizeof(T))));
 };
-
-SPIKEXLA_HD Words16 rotated(Words16 x, int k) { return (x << k) | (x >> (32 - k)); }
-
-SPIKEXLA_HD Words16 next_words(Words16 (&s)[4]) {
-  const Words16 word = rotated(s[0] + s[3], 7) + s[0];
-  const Words16 t = s[1] << 9;
-  s[2] ^= s[0];
-  s[3] ^= s[1];
-  s[1] ^= s[2];
-  s[0] ^= s[3];
-  s[2] ^= t;
-  s[3] = rotated(s[3], 11);
-  return word;
-}
 
 // Whether a lane holds something else than 0.
 SPIKEXLA_HD bool any_of(Masks16 x) {
@@ -68,7 +53,7 @@ void poisson(const PoissonBlock<T>& a) {
     Words16 s[4];
     __builtin_memcpy(s, rng, sizeof s);
     Words16 words[4], counts[4] = {};
-    for (Words16& word : words) word = next_words(s);
+    for (Words16& word : words) word = next_word(s);
     count_reached(words, a.thresholds, a.num_thresholds, counts);
     for (int r = 0; r < 4; ++r) {
       const int64_t at = first + 16 * r;

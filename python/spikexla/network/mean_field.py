@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -58,4 +59,5 @@ def self_consistent_rate(
     most = 1e3 / neuron["t_ref"]
     if excess(0.0) <= 0:
         return 0.0
-    return float(brentq(excess, 0.0, most))  # type: ignore[arg-type]
+    root: Any = brentq(excess, 0.0, most)  # scipy's hints allow a pair
+    return float(root)
