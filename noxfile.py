@@ -96,6 +96,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Looks for cases that break a law, for 60 s: `nox -s fuzz -- --seconds 3600 --seed 7`."""
+    install(session, ".[test]")
+    session.run("python", "tests/fuzz/run.py", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Every fenced block of the README and of docs/ runs, and so does every example."""
     install(session, ".[test]")
