@@ -12,57 +12,92 @@ from .. import environ, transform
 from ..module import Module
 from ..neuron.base import Neuron
 from ..ops.raster import pack_bits
-from ..transform.trace import Traced, commit, read
-from .record import Probe
+from ..state import State
+from ..transform.staged import staged
+from .record import Probe, batch_of
 
 
 class Loop:
-    """Any module, stepped in a compiled loop over its own `update`."""
+    """Any module, stepped in a compiled loop over its own `update`.
+
+    shift: how many steps of dt the time is ahead of the step, which is 0 unless dt has changed.
+    """
 
     def __init__(
-        self, net: Module, inputs: tuple, populations: dict[str, Neuron], traces: list[Probe]
+        self,
+        net: Module,
+        inputs: tuple,
+        populations: dict[str, Neuron],
+        traces: list[Probe],
+        shift: float,
     ) -> None:
-        self.net, self.inputs, self.dt = net, inputs, environ.get_dt_ms()
-        self.populations, self.traces = list(populations.values()), traces
-        for name, n in populations.items():
-            if n.V.value.shape != n.in_size:
-                raise ValueError(
-                    f"simulate: {name or 'the population'} has states of shape {n.V.value.shape}, "
-                    f"but spikes are recorded without a batch axis: {n.in_size}. Use record=False, "
-                    "or transform.for_loop over net.update."
-                )
-        self.compiled: dict[int, tuple[Traced, Any]] = {}
-
-    def _step(self, i: Any) -> list:
-        with environ.context(i=i, t=i * self.dt):
-            self.net.update(*self.inputs)
-        return [
-            *(pack_bits((n.get_spike() != 0).reshape(-1)) for n in self.populations),
-            *(_values(trace) for trace in self.traces),
-        ]
+        self.populations, self.traces, self.shift = list(populations.values()), traces, shift
+        self._read = tuple((trace.state, trace.batch) for trace in traces)
+        self._indices = [trace.index.astype(np.int32) for trace in traces]
+        self._net, self._inputs, self._room = net, inputs, 0
 
     def compile(self, steps: int) -> None:
-        """Compiles a chunk of this many steps."""
-
-        def run(first: Any) -> list:
-            return transform.for_loop(self._step, first + jnp.arange(steps, dtype=jnp.int32))
-
-        traced = Traced(run, (jnp.int32(0),))
-        chunk = jax.jit(traced.call).lower([jnp.int32(0)], read(traced.states)).compile()
-        self.compiled[steps] = traced, chunk
+        """Compiles chunks of up to this many steps: a chunk of none does nothing else."""
+        if steps > self._room:
+            self._room = steps
+            self._run(0, 0)
 
     def advance(self, steps: int, at: int) -> list:
-        """Runs a chunk, gives the States their new values; returns the rasters, then the traces."""
-        traced, chunk = self.compiled[steps]
-        out, written, _ = jax.block_until_ready(chunk([jnp.int32(at)], read(traced.states)))
-        commit(traced.written, written, traced.written_trees)
-        out = [np.asarray(x) for x in traced.result(out)]
+        """Runs a chunk from step `at` on; returns the rasters, then the traces."""
+        out = [np.asarray(x)[:steps] for x in self._run(steps, at)]
         rasters, values = out[: len(self.populations)], out[len(self.populations) :]
         pairs = zip(self.traces, values, strict=True)
         return [*rasters, *(np.ascontiguousarray(x[t.first(at) :: t.every]) for t, x in pairs)]
 
+    def _run(self, steps: int, at: int) -> list:
+        subject = self._net, self._inputs, tuple(self.populations), self._read, self._room
+        args = np.int32(at), np.int32(steps), self.shift, self._indices
+        return jax.block_until_ready(staged(_chunk, subject, args))
 
-def _values(trace: Probe) -> jax.Array:
+
+def _chunk(subject: tuple, first: Any, steps: Any, shift: Any, indices: list) -> list:
+    """`steps` steps from step `first` on: what each gives, in arrays with room for more of them.
+
+    The number of steps is data, so that one program makes chunks of all sizes.
+    """
+    net, inputs, populations, traces, room = subject
+    dt = environ.get_dt_ms()
+
+    def go_on(carry: tuple) -> Any:
+        return carry[0] < carry[1]
+
+    def step(carry: tuple) -> tuple:
+        k, last, kept = carry
+        i = first + k
+        with environ.context(i=i, t=(jnp.asarray(i, float) + shift) * dt):
+            net.update(*inputs)
+        rows = [
+            *map(_spikes, populations),
+            *(_values(*trace, index) for trace, index in zip(traces, indices, strict=True)),
+        ]
+        put = jax.lax.dynamic_update_index_in_dim
+        return k + 1, last, [put(x, row, k, 0) for x, row in zip(kept, rows, strict=True)]
+
+    shapes = [
+        *((*batch_of(n), -(-n.size // 32)) for n in populations),
+        *((*batch, index.shape[0]) for (_, batch), index in zip(traces, indices, strict=True)),
+    ]
+    dtypes = [jnp.uint32] * len(populations) + [_leaf(state).dtype for state, _ in traces]
+    kept = [jnp.zeros((room, *s), d) for s, d in zip(shapes, dtypes, strict=True)]
+    return transform.while_loop(go_on, step, (jnp.int32(0), steps, kept))[2]
+
+
+def _spikes(population: Neuron) -> jax.Array:
+    """Which neurons spike, as bits."""
+    spikes = population.get_spike() != 0
+    return pack_bits(spikes.reshape(*batch_of(population), -1))
+
+
+def _values(state: State, batch: tuple[int, ...], index: jax.Array) -> jax.Array:
     """The traced elements of a State, as plain numbers in its own unit."""
-    (values,) = jax.tree.leaves(trace.state.value)
-    return values.reshape(-1)[trace.index]
+    return _leaf(state).reshape(*batch, -1)[..., index]
+
+
+def _leaf(state: State) -> jax.Array:
+    (leaf,) = jax.tree.leaves(state.value)
+    return jnp.asarray(leaf)
