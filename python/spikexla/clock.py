@@ -59,12 +59,13 @@ def _words(step: int, ms: float) -> np.ndarray:
 
 def clock_of(net: Module) -> Clock:
     """The clock of `net`. A new one goes on from the furthest of its parts, whose States it has."""
-    if net._clock is None:
-        furthest = max(clocks_in(net), key=lambda clock: clock.ms, default=None)
-        made = Clock() if furthest is None else Clock(furthest.step, furthest.ms)
-        object.__setattr__(net, "_clock", made)
-        net._changed()  # a compiled `init_all_states` knew no clock
-    return net._clock
+    if net._clock is not None:
+        return net._clock
+    furthest = max(clocks_in(net), key=lambda clock: clock.ms, default=None)
+    made = Clock() if furthest is None else Clock(furthest.step, furthest.ms)
+    object.__setattr__(net, "_clock", made)
+    net._changed()  # a compiled `init_all_states` knew no clock
+    return made
 
 
 def clocks_in(net: Module) -> list[Clock]:

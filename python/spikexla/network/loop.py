@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -62,6 +63,7 @@ def _chunk(subject: tuple, first: Any, steps: Any, shift: Any, indices: list) ->
     """
     net, inputs, populations, traces, room = subject
     dt = environ.get_dt_ms()
+    reads = [(state, batch, k) for (state, batch), k in zip(traces, indices, strict=True)]
 
     def go_on(carry: tuple) -> Any:
         return carry[0] < carry[1]
@@ -71,18 +73,15 @@ def _chunk(subject: tuple, first: Any, steps: Any, shift: Any, indices: list) ->
         i = first + k
         with environ.context(i=i, t=(jnp.asarray(i, float) + shift) * dt):
             net.update(*inputs)
-        rows = [
-            *map(_spikes, populations),
-            *(_values(*trace, index) for trace, index in zip(traces, indices, strict=True)),
-        ]
+        rows = [*map(_spikes, populations), *(_values(*read) for read in reads)]
         put = jax.lax.dynamic_update_index_in_dim
         return k + 1, last, [put(x, row, k, 0) for x, row in zip(kept, rows, strict=True)]
 
     shapes = [
         *((*batch_of(n), -(-n.size // 32)) for n in populations),
-        *((*batch, index.shape[0]) for (_, batch), index in zip(traces, indices, strict=True)),
+        *((*batch, *index.shape) for _, batch, index in reads),
     ]
-    dtypes = [jnp.uint32] * len(populations) + [_leaf(state).dtype for state, _ in traces]
+    dtypes = [jnp.uint32] * len(populations) + [_leaf(state).dtype for state, *_ in reads]
     kept = [jnp.zeros((room, *s), d) for s, d in zip(shapes, dtypes, strict=True)]
     return transform.while_loop(go_on, step, (jnp.int32(0), steps, kept))[2]
 
@@ -90,12 +89,13 @@ def _chunk(subject: tuple, first: Any, steps: Any, shift: Any, indices: list) ->
 def _spikes(population: Neuron) -> jax.Array:
     """Which neurons spike, as bits."""
     spikes = population.get_spike() != 0
-    return pack_bits(spikes.reshape(*batch_of(population), -1))
+    return pack_bits(spikes.reshape(*batch_of(population), population.size))
 
 
 def _values(state: State, batch: tuple[int, ...], index: jax.Array) -> jax.Array:
     """The traced elements of a State, as plain numbers in its own unit."""
-    return _leaf(state).reshape(*batch, -1)[..., index]
+    x = _leaf(state)
+    return x.reshape(*batch, math.prod(x.shape[len(batch) :]))[..., index]
 
 
 def _leaf(state: State) -> jax.Array:

@@ -130,7 +130,7 @@ class Recorder:
         """The spikes of a raster (steps, *batch, words)."""
         if not self._batch[name]:
             return _Train(*unpack_bits(raster), 0)
-        steps, bits = unpack_bits(raster.reshape(len(raster), -1))
+        steps, bits = unpack_bits(raster.reshape(len(raster), math.prod(raster.shape[1:])))
         trials, ids = np.divmod(bits, np.int32(32 * raster.shape[-1]))
         return _Train(steps, ids, trials)
 

@@ -175,7 +175,7 @@ class Result:
         """All of it as a `neo.Block` of one segment, a Group for each population.
 
         A SpikeTrain for each neuron (annotations `population`, `id`), an AnalogSignal for each
-        trace and rate. ImportError without neo.
+        trace and rate. ImportError without neo; ValueError for several trials.
 
         >>> result.to_neo().segments[0].spiketrains[0].times         # doctest: +SKIP
         array([1.2, 7.3]) * ms
@@ -183,6 +183,15 @@ class Result:
         from .neo_block import neo_block
 
         return neo_block(self)
+
+
+def refuse_trials(what: str, spikes: Spikes) -> None:
+    """ValueError for a batch, where the spikes of a neuron must be of one trial."""
+    if spikes.trials is not None:
+        raise ValueError(
+            f"{what}: these spikes are of a batch of {spikes.batch} trials. Take one after the "
+            "other: spikes.of_trial(0)."
+        )
 
 
 def unit_of(value: Any) -> str:

@@ -94,8 +94,9 @@ def simulate(
     """
     _check(net, inputs)
     inputs = tuple(inputs)
-    with placed(net, inputs) as devices, _backend(_backend.resolve(backend)):
-        run = _Run(net, duration, inputs, record, chunk, devices)
+    chosen = _backend.resolve(backend)
+    with placed(net, inputs) as devices, _backend(chosen):
+        run = _Run(net, duration, inputs, record, chunk, chosen, devices)
         if to is not None and not run.wanted.spikes:
             raise ValueError(f"simulate: to={to!r} is for spikes, but record={record!r} has none.")
         with contextlib.closing(run.recorder(to, append)) as recorder:
@@ -106,13 +107,20 @@ class _Run:
     """A call of `simulate`: what is asked for is checked here, and then done by `drive`."""
 
     def __init__(
-        self, net: Module, duration: Any, inputs: tuple, record: Any, chunk: Any, devices: int
+        self,
+        net: Module,
+        duration: Any,
+        inputs: tuple,
+        record: Any,
+        chunk: Any,
+        backend: str,
+        devices: int,
     ) -> None:
         self.net, self.inputs, self.dt = net, inputs, environ.get_dt_ms()
         self.steps = steps = _count_steps(duration, self.dt, "duration")
         self.wanted = records.wanted(record, net, self.dt)
         fits.check_memory(self.wanted, steps)
-        self.plan, self.how = _plan(net, inputs, self.wanted, devices)
+        self.plan, self.how = _plan(net, inputs, self.wanted, backend, devices)
         size = (
             _chunk(steps, net, self.wanted, self.plan is None)
             if chunk is None
@@ -189,10 +197,9 @@ def _check(net: Any, inputs: Any) -> None:
 
 
 def _plan(
-    net: Module, inputs: tuple, wanted: records.Wanted, devices: int
+    net: Module, inputs: tuple, wanted: records.Wanted, chosen: str, devices: int = 1
 ) -> tuple[Plan | None, dict[str, Any]]:
     """What the engine runs, or None; and what a Result tells of that."""
-    chosen = _backend.current()
     platform = library.default_platform()
     try:
         if chosen != "native":
