@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import environ, transform
+from ..config import config
 from ..module import Module
 from ..neuron.base import Neuron
 from ..ops.raster import pack_bits
@@ -36,11 +38,17 @@ class Loop:
         self._read = tuple((trace.state, trace.batch) for trace in traces)
         self._indices = [trace.index.astype(np.int32) for trace in traces]
         self._net, self._inputs, self._room = net, inputs, 0
+        self._program: Any = None
 
     def compile(self, steps: int) -> None:
         """Compiles chunks of up to this many steps: a chunk of none does nothing else."""
         if steps > self._room:
             self._room = steps
+            subject = self._net, self._inputs, tuple(self.populations), self._read, steps
+            if config.cache_eager:
+                self._program = lambda *args: staged(_chunk, subject, args)
+            else:  # kept for this run alone
+                self._program = transform.jit(functools.partial(_chunk, subject))
             self._run(0, 0)
 
     def advance(self, steps: int, at: int) -> list:
@@ -51,9 +59,8 @@ class Loop:
         return [*rasters, *(np.ascontiguousarray(x[t.first(at) :: t.every]) for t, x in pairs)]
 
     def _run(self, steps: int, at: int) -> list:
-        subject = self._net, self._inputs, tuple(self.populations), self._read, self._room
         args = np.int32(at), np.int32(steps), self.shift, self._indices
-        return jax.block_until_ready(staged(_chunk, subject, args))
+        return jax.block_until_ready(self._program(*args))
 
 
 def _chunk(subject: tuple, first: Any, steps: Any, shift: Any, indices: list) -> list:
