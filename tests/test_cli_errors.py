@@ -270,7 +270,7 @@ def test_debug_shows_where(monkeypatch):
         main(["simulate", "coba", *SMALL, "--debug"])
 
 
-CLOSED = {"stdout": ">&-", "stderr": "2>&-", "all": "<&- >&- 2>&-"}
+CLOSED = {"stderr": "2>&-", "all": "<&- >&- 2>&-"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="closes the streams by a shell of POSIX")
