@@ -168,7 +168,7 @@ class _Run:
                 )
 
             try:
-                _advance(run, self.net, recorder, self.sizes, self.start.step, report)
+                _drive(run, self.net, recorder, self.sizes, self.start.step, report)
             except BaseException as error:
                 vars(error)["result"] = partial = result()
                 error.add_note(
@@ -256,11 +256,11 @@ def _chunk(steps: int, net: Module, wanted: records.Wanted, looped: bool) -> int
     return min(steps, most, max(least, min(enough, -(-steps // 20))))
 
 
-def _advance(
+def _drive(
     run: Any, net: Module, recorder: Recorder, sizes: Sequence[int], first: int, report: Callable
 ) -> None:
     """Runs chunk after chunk: each is in the States and in the record, or in neither."""
-    clocks, done = clocks_in(net), 0
+    clocks, at = clocks_in(net), 0
     states = [*net.states().values(), *(clock.state for clock in clocks)]
     names = {id(n): name for name, n in recorder.wanted.rasters.items()}
     neurons = {str(path): n for path, n in net.nodes().items() if isinstance(n, Neuron)}
@@ -268,9 +268,9 @@ def _advance(
         for n in sizes:
             before = [state.value for state in states]
             try:
-                out = [np.asarray(x) for x in run.advance(n, first + done)]
+                out = [np.asarray(x) for x in run.advance(n, first + at)]
                 pairs = zip(run.populations, out[: len(run.populations)], strict=True)
-                fits.check_numbers(neurons, done, n)
+                fits.check_numbers(neurons, at, n)
                 rasters = {names[id(p)]: raster for p, raster in pairs if id(p) in names}
                 for clock in clocks:
                     clock.advance(n, recorder.dt)
@@ -279,6 +279,6 @@ def _advance(
                 for state, value in zip(states, before, strict=True):
                     state.value = value
                 raise
-            done += n
-            report(done, sum(sizes))
+            at += n
+            report(at, sum(sizes))
             stop_if_asked()
