@@ -9,21 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import spikexla as sx
-from spikexla.network import statistics
+from spikexla.network import loop, statistics
 
 R = sx.record
 
 
 class Own(sx.nn.Module):
-    """Neurons and a State of one's own; counts how often Python runs `update`."""
+    """Neurons and a State of one's own."""
 
     def __init__(self, n=5):
         super().__init__()
-        self.n, self.gain, self.runs = sx.LIF(n, tau=5.0, V_th=0.6, spk_reset="hard"), 1.0, [0]
+        self.n, self.gain = sx.LIF(n, tau=5.0, V_th=0.6, spk_reset="hard"), 1.0
         self.sum = sx.ShortTermState(jnp.zeros(n))
 
     def update(self, x=30.0):
-        self.runs[0] += 1
         spikes = self.n(x * self.gain)
         self.sum.value = self.sum.value + spikes
         return spikes
@@ -136,36 +135,66 @@ def test_what_trials_cannot_be_is_said(case, three_trials, dt, tmp_path):
 # -- programs that are kept -----------------------------------------------------------------------
 
 
-def test_the_loop_is_traced_once_and_again_for_what_has_changed(dt):
-    net, first = Own(), []
+@pytest.fixture
+def traces(monkeypatch):
+    """Grows with every trace of a loop that records spikes."""
+    made, pack = [], loop.pack_bits
+    monkeypatch.setattr(loop, "pack_bits", lambda x: made.append(x.shape) or pack(x))
+    return made
+
+
+def test_the_loop_is_traced_once_and_again_for_what_has_changed(dt, traces):
+    net, runs = Own(), []
 
     def traced(**how):
-        before = net.runs[0]
-        first.append(sx.simulate(net, 1.0, backend="xla", record=R.Rates(), **how))
-        return net.runs[0] > before
+        before = len(traces)
+        runs.append(sx.simulate(net, 1.0, backend="xla", record=R.Rates(), **how))
+        return len(traces) > before
 
     assert [traced() for _ in range(4)] == [True, False, False, False]
-    assert max(run.compile_s for run in first[1:]) < first[0].compile_s / 3
-    assert [traced(inputs=(31.0,)), traced(inputs=(31.0,)), traced()] == [True, False, False]
+    assert max(run.compile_s for run in runs[1:]) < runs[0].compile_s / 3
+    assert [traced(inputs=(x,)) for x in (31.0, 31.0, 30.0)] == [True, False, True]
     assert [traced(chunk=0.3), traced(chunk=0.3)] == [True, False]  # and a rest of one step
     sx.nn.init_all_states(net)
     assert not traced()
-    rate = first[-1].rates_hz["n"]
     net.gain = 0.0
     assert traced()
-    assert (first[-1].rates_hz["n"], rate > 0) == (0.0, True)
+    assert (runs[-1].rates_hz["n"], runs[-2].rates_hz["n"] > 0) == (0.0, True)
+    net.gain = 1.0
     with sx.environ.context(dt=0.05):
         assert traced()
-    assert not traced() or net.gain == 0.0
 
 
-def test_a_loop_that_is_not_kept_is_compiled_once_a_call(dt, monkeypatch):
+def test_other_arrays_are_data_of_the_same_program(dt, traces):
+    net, rates, made = Own(), [], []
+    for x in map(jnp.asarray, np.float32([[30.0] * 5, [0.0] * 5, [30.0] * 5])):
+        sx.nn.init_all_states(net)
+        rates.append(sx.simulate(net, 1.0, inputs=(x,), backend="xla").rates_hz["n"])
+        made.append(len(traces))
+    assert made == made[:1] * 3
+    assert rates[0] == rates[2] > rates[1] == 0.0
+
+
+class Looks(Own):
+    """An `update` that computes with the numbers of its input, in Python."""
+
+    def update(self, x):
+        return super().update(30.0 if np.asarray(x).sum() > 0 else 0.0)
+
+
+def test_an_update_may_look_at_the_numbers_of_its_input(dt):
+    for x, fires in ((jnp.ones(5), True), (jnp.zeros(5), False)):
+        run = sx.simulate(Looks(), 1.0, inputs=(x,), backend="xla")
+        assert (run.rates_hz["n"] > 0) == fires
+
+
+def test_a_loop_that_is_not_kept_is_compiled_once_a_call(dt, monkeypatch, traces):
     monkeypatch.setattr(sx.config, "cache_eager", False)
     net, seen = Own(), []
     for _ in range(2):
-        sx.simulate(net, 1.0, backend="xla", chunk=0.2, record=False)
-        seen.append(net.runs[0])
-    assert seen[1] == 2 * seen[0]
+        sx.simulate(net, 1.0, backend="xla", chunk=0.2)
+        seen.append(len(traces))
+    assert 0 < seen[1] == 2 * seen[0] < 20
 
 
 # -- other devices --------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,12 +18,14 @@ from ..neuron.base import Neuron
 from ..ops.raster import pack_bits
 from ..state import State
 from ..transform.staged import staged
+from ..transform.trace import HOLE, join
 from .record import Probe, batch_of
 
 
 class Loop:
     """Any module, stepped in a compiled loop over its own `update`.
 
+    Arrays of jax among the inputs are data: others of their shape are no other program.
     shift: how many steps of dt the time is ahead of the step, which is 0 unless dt has changed.
     """
 
@@ -34,9 +37,7 @@ class Loop:
         traces: list[Probe],
         shift: float,
     ) -> None:
-        self.populations, self.traces, self.shift = list(populations.values()), traces, shift
-        self._read = tuple((trace.state, trace.batch) for trace in traces)
-        self._indices = [trace.index.astype(np.int32) for trace in traces]
+        self.populations, self.traces, self._shift = list(populations.values()), traces, shift
         self._net, self._inputs, self._room = net, inputs, 0
         self._program: Any = None
 
@@ -44,12 +45,27 @@ class Loop:
         """Compiles chunks of up to this many steps: a chunk of none does nothing else."""
         if steps > self._room:
             self._room = steps
-            subject = self._net, self._inputs, tuple(self.populations), self._read, steps
-            if config.cache_eager:
-                self._program = lambda *args: staged(_chunk, subject, args)
-            else:  # kept for this run alone
-                self._program = transform.jit(functools.partial(_chunk, subject))
+            self._make(lambda x: isinstance(x, jax.Array))
+
+    def _make(self, is_data: Callable[[Any], bool]) -> None:
+        """Compiles the program, of which those of the inputs are arguments that `is_data` says."""
+        leaves, tree = jax.tree.flatten(self._inputs)
+        constants = tuple(HOLE if is_data(x) else x for x in leaves)
+        read = tuple((trace.state, trace.batch) for trace in self.traces)
+        subject = self._net, tuple(self.populations), read, tree, constants, self._room
+        indices = [trace.index.astype(np.int32) for trace in self.traces]
+        data = self._shift, list(filter(is_data, leaves)), indices
+        if config.cache_eager:
+            self._program = lambda *args: staged(_chunk, subject, (*args, *data))
+        else:  # kept for this run alone
+            program = transform.jit(functools.partial(_chunk, subject))
+            self._program = lambda *args: program(*args, *data)
+        try:
             self._run(0, 0)
+        except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
+            if not data[1]:
+                raise
+            self._make(lambda _: False)  # `update` looks at the numbers of an input
 
     def advance(self, steps: int, at: int) -> list:
         """Runs a chunk from step `at` on; returns the rasters, then the traces."""
@@ -59,17 +75,16 @@ class Loop:
         return [*rasters, *(np.ascontiguousarray(x[t.first(at) :: t.every]) for t, x in pairs)]
 
     def _run(self, steps: int, at: int) -> list:
-        args = np.int32(at), np.int32(steps), self.shift, self._indices
-        return jax.block_until_ready(self._program(*args))
+        return jax.block_until_ready(self._program(np.int32(at), np.int32(steps)))
 
 
-def _chunk(subject: tuple, first: Any, steps: Any, shift: Any, indices: list) -> list:
+def _chunk(subject: tuple, first: Any, steps: Any, shift: Any, data: list, indices: list) -> list:
     """`steps` steps from step `first` on: what each gives, in arrays with room for more of them.
 
     The number of steps is data, so that one program makes chunks of all sizes.
     """
-    net, inputs, populations, traces, room = subject
-    dt = environ.get_dt_ms()
+    net, populations, traces, tree, constants, room = subject
+    inputs, dt = join(tree, constants, data), environ.get_dt_ms()
     reads = [(state, batch, k) for (state, batch), k in zip(traces, indices, strict=True)]
 
     def go_on(carry: tuple) -> Any:

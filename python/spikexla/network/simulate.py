@@ -63,7 +63,7 @@ def simulate(
 
     A network of populations, exponential synapses and sparse projections runs in `network_run`,
     many steps in one native call; any other module in a compiled loop, which is kept for the next
-    call. `print(result.report())` says which, and why.
+    call, also with other arrays of jax in `inputs`. `print(result.report())` says which, and why.
 
     record: True, all spikes; False, nothing; or what `sx.record` has (`Spikes()`, `Rates(bin=1.0)`,
     `Trace('V', neurons=[0, 1], every=10)`), one or a sequence for every population, or a mapping
