@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..ops.raster import unpack_bits
+from ..steps import whole_steps
 from .record import Wanted
 from .result import Rates, StoredSpikes, Trace, joined, unit_of
 from .sink import Sink
@@ -58,14 +58,14 @@ class Recorder:
             sizes = {name: n.size for name, n in wanted.spikes.items()}
             self._sink = self._file = SpikeFile(to, sizes, append)
         if self._sink is not None:
-            first = self._sink.start_ms / dt
-            self._first = round(first) if math.isfinite(first) else 0
-            if not math.isclose(first, self._first, rel_tol=1e-6, abs_tol=1e-6):
+            first = whole_steps(self._sink.start_ms, dt)
+            if first is None:
                 self.close()
                 raise ValueError(
                     f"to={to!r} ends at {self._sink.start_ms:g} ms, which is no whole number of "
                     f"steps of dt = {dt} ms. Go on with its dt, or write another file."
                 )
+            self._first = first
 
     def take(self, rasters: dict[str, np.ndarray], samples: list[np.ndarray], steps: int) -> None:
         """The next chunk of `steps` steps: rasters of populations, and the samples of traces.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..steps import nearest_steps
 from .parts import Part
 from .sonata import read_spikes
 
@@ -68,7 +69,7 @@ class StoredSpikes(Mapping[str, Spikes]):
     def __getitem__(self, name: str) -> Spikes:
         n = self._sizes[name]
         times, ids = read_spikes(self.path, only=name)[name]
-        steps = np.rint(times / self._dt).astype(np.int64) - 1
+        steps = nearest_steps(times, self._dt).astype(np.int64) - 1
         mine = slice(*np.searchsorted(steps, (self._first, self._last)))
         return Spikes(
             (steps[mine] - self._first).astype(np.int32), ids[mine].astype(np.int32), n, self._dt

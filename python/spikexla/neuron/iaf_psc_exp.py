@@ -127,10 +127,8 @@ class IafPscExp(LIFRef):
         return {"syn": Delta.desc(self.in_size), "out": CUBA.desc(), "post": self}
 
     def derived(self, dt: Any, conductance: bool) -> Any:
-        t_ref, dt = self._number("t_ref"), mantissa(dt, "ms", what="dt")
-        xp = np if isinstance(t_ref, np.ndarray) else jnp
-        # Counted from the end of the spike's step; a rounding error of t_ref / dt is not a step.
-        return self._params(dt, conductance, xp.ceil(t_ref / dt - 1e-6))
+        hold = self._steps_up("t_ref", dt)  # counted from the end of the spike's step
+        return self._params(mantissa(dt, "ms", what="dt"), conductance, hold)
 
     def _numbers(self) -> tuple[Any, ...]:
         C_m, tau_m, E_L, I_e = map(self._number, ("C_m", "tau_m", "E_L", "I_e"))
