@@ -52,6 +52,7 @@ spikexla::Feed<T> feed(nb::handle given, int64_t rows) {
     throw std::invalid_argument("the arrays of a projection do not fit together");
   q.post = nb::cast<int64_t>(f[5]);
   q.port = nb::cast<int64_t>(f[6]);
+  q.delays.ahead = nb::cast<int32_t>(f[7]);
   return q;
 }
 

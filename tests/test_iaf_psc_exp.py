@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import spikexla as sx
+from spikexla.comm import EventComm
+from spikexla.connect import FixedFanOut, FixedInDegree, Uniform
 
 STEPS = 3000
 
@@ -74,6 +76,11 @@ CASES = {
         0.1,
         [(0.8, 1, 0.4), (0.5, 15, 0.3), (-2.0, 2, 0.1)],
     ),
+    "delta, every delay": (
+        {"E_L": 0.0, "V_th": 20.0, "V_reset": 10.0, "tau_m": 20.0},
+        0.1,
+        [(0.1 * k, k, 0.05) for k in range(1, 25)],
+    ),
     "delta, dc": ({"I_e": 300.0, "C_m": 200.0}, 0.5, [(3.0, 3, 0.3), (-1.0, 1, 0.5)]),
 }  # fmt: skip
 EX, IN = "tau_syn_ex", "tau_syn_in"
@@ -127,7 +134,7 @@ def ours(params, dt, sources, delta):
     projections = [
         sx.AlignPostProj(
             comm=ones(weight),
-            delay=(delay - delta) * dt,
+            delay=delay * dt,
             **(
                 neurons.delta_receptor()
                 if delta
@@ -239,7 +246,7 @@ class Net(sx.nn.Module):
 RECURRENT = {
     "exponential": {"tau": np.linspace(0.5, 12.0, 50)},
     "delta": {"tau": None},
-    "delta, delayed": {"tau": None, "delay": 1.4},
+    "delta, delayed": {"tau": None, "delay": 1.5},
 }
 
 
@@ -277,6 +284,69 @@ def test_a_delta_synapse_and_a_delta_projection_move_V_alike(dt):
     projection = path(lambda n: sx.DeltaProj(comm=comm, post=n))
     np.testing.assert_allclose(synapse, projection, rtol=0, atol=1e-12)
     assert (np.asarray(synapse) > -55).any()
+
+
+DELAYS = {  # ms: the steps after which V has jumped
+    "none": (None, 1),
+    "zero": (0.0, 1),
+    "shorter than dt": (0.04, 1),
+    "dt": (0.1, 1),
+    "two steps": (0.2, 2),
+    "1.5 ms": (1.5, 15),
+    "one a source": (np.arange(9) * 0.3, np.maximum(np.arange(9) * 3, 1)),
+    "one a synapse": (np.arange(9)[:, None] * 0.2, np.maximum(np.arange(9) * 2, 1)),
+    "drawn": (Uniform(0.0, 0.6), None),
+}
+
+
+class Relay(sx.nn.Module):
+    """Nine neurons that spike together, each onto one target of each population."""
+
+    def __init__(self, stored=True):
+        super().__init__()
+        self.pre = sx.LIF(9, V_th=1.0, V_initializer=0.5, tau=1.0)
+        self.post = {n: sx.IafPscExp(9, E_L=0.0, V_th=1e9, V_reset=0.0) for n in DELAYS}
+        self.P = {n: self._projection(n, delay, stored) for n, (delay, _) in DELAYS.items()}
+
+    def _projection(self, name, delay, stored):
+        if name == "drawn":
+            rule = FixedInDegree(1)
+            comm = sx.EventDrawn(9, 9, rule, 1.0, delay=delay, seed=2, stored=stored)
+            return sx.AlignPostProj(comm=comm, **self.post[name].delta_receptor())
+        comm = EventComm(9, 9, FixedFanOut(np.arange(9, dtype=np.int32)[:, None], 9), 1.0)
+        return sx.AlignPostProj(comm=comm, delay=delay, **self.post[name].delta_receptor())
+
+    def update(self):
+        for projection in self.P.values():
+            projection(self.pre.get_spike() != 0)
+        self.pre(2.0)
+        for post in self.post.values():
+            post()
+
+
+def test_V_jumps_after_the_delay_and_not_before_one_step(dt):
+    """V of the targets is first above 0 at the time of the spike plus its delay, as in NEST."""
+    loop, stored, drawn = Relay(), Relay(), Relay(stored=False)
+
+    def step(i):
+        loop()
+        return {n: post.V.value for n, post in loop.post.items()}
+
+    V = sx.transform.for_loop(step, jnp.arange(60))
+    record = {f"post.{n}": sx.record.Trace("V") for n in DELAYS} | {"pre": sx.record.Spikes()}
+    for net in (stored, drawn):
+        run = sx.simulate(net, 6.0, record=record)
+        assert run.path == "network_run"
+        (first,) = set(run.spikes["pre"].steps[:9])
+        for n in DELAYS:
+            np.testing.assert_array_equal(run.traces[f"post.{n}", "V"].values, V[n])
+    comm = loop.P["drawn"].comm
+    ms = np.zeros(9)
+    ms[np.asarray(comm.conn.indices)] = comm.delay
+    for n, (_, steps) in DELAYS.items():
+        want = np.maximum(np.floor(ms / 0.1 + 0.5), 1) if steps is None else steps
+        np.testing.assert_array_equal(np.argmax(V[n] > 0, axis=0) - first, want, n)
+        assert steps is not None or set(want) == {1, 2, 3, 4, 5, 6} and ms.min() < 0.05
 
 
 @pytest.mark.parametrize("batch", [None, 3, (2, 3)])

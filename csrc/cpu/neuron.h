@@ -4,11 +4,8 @@
 // enough to stay in L1 for the whole run, so memory sees only the inputs and the spikes.
 #pragma once
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
-
 #include "cpu/fresh_pages.h"
+#include "cpu/pack_bits.h"
 #include "pack.h"
 #include "surrogate.h"
 
@@ -330,39 +327,6 @@ void neuron_backward(const NeuronBackward<T>& a) {
                             d_spikes.from().at[0], ds, dp, dx);
     }
   }
-}
-
-// 32 spikes to a word.
-template <class T>
-SPIKEXLA_HD uint32_t pack_word(const T* spikes, int64_t n) {
-  uint32_t word = 0;
-  for (int64_t i = 0; i < n; ++i) word |= uint32_t(spikes[i] != T(0)) << i;
-  return word;
-}
-
-#if defined(__AVX512F__)
-SPIKEXLA_HD uint32_t pack_full_word(const float* s) {
-  const __m512 zero = _mm512_setzero_ps();
-  const uint32_t low = _mm512_cmp_ps_mask(_mm512_loadu_ps(s), zero, _CMP_NEQ_OQ);
-  return low | uint32_t(_mm512_cmp_ps_mask(_mm512_loadu_ps(s + 16), zero, _CMP_NEQ_OQ)) << 16;
-}
-#elif defined(__SSE2__)
-SPIKEXLA_HD uint32_t pack_full_word(const float* s) {
-  uint32_t word = 0;
-  for (int k = 0; k < 8; ++k)
-    word |= uint32_t(_mm_movemask_ps(_mm_cmpneq_ps(_mm_loadu_ps(s + 4 * k), _mm_setzero_ps())))
-            << (4 * k);
-  return word;
-}
-#else
-SPIKEXLA_HD uint32_t pack_full_word(const float* s) { return pack_word(s, 32); }
-#endif
-SPIKEXLA_HD uint32_t pack_full_word(const double* s) { return pack_word(s, 32); }
-
-template <class T>
-void pack_bits(const T* spikes, int64_t lanes, uint32_t* bits) {
-  for (int64_t w = 0; w < lanes / 32; ++w) bits[w] = pack_full_word(spikes + w * 32);
-  if (lanes % 32 != 0) bits[lanes / 32] = pack_word(spikes + lanes / 32 * 32, lanes % 32);
 }
 
 // One step of a block inside a running network: state in place, spikes packed. A `still` block does

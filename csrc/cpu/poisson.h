@@ -5,7 +5,12 @@
 // neurons. The count is the number of thresholds c_j = P(K <= j) 2^32 that the word reaches.
 #pragma once
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #include "cpu/table.h"
+#include "cpu/width.h"
 #include "xoshiro.h"
 
 SPIKEXLA_BEGIN
@@ -13,63 +18,82 @@ SPIKEXLA_BEGIN
 namespace cpu {
 using abi::PoissonBlock;
 
-// 16 lanes side by side; the compiler splits them over the registers that a level has.
-typedef uint32_t Words16 __attribute__((vector_size(64)));
-typedef int32_t Masks16 __attribute__((vector_size(64)));
-template <class T>
-struct Lanes16 {
-  typedef T Type __attribute__((vector_size(16 * sizeof(T))));
-};
+// Generators, or what they draw, side by side in one register.
+constexpr int kWords = kVectorBytes / 4;
+typedef uint32_t WordsOf __attribute__((vector_size(kVectorBytes)));
+// The same in an array: read and written as a whole, where memcpy goes through smaller pieces.
+typedef uint32_t WordsAt __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 
-// Whether a lane holds something else than 0.
-SPIKEXLA_HD bool any_of(Masks16 x) {
-  uint64_t pairs[8], any = 0;
-  __builtin_memcpy(pairs, &x, sizeof x);
-  for (int k = 0; k < 8; ++k) any |= pairs[k];
-  return any != 0;
+SPIKEXLA_HD WordsOf read(const uint32_t* from) { return *reinterpret_cast<const WordsAt*>(from); }
+SPIKEXLA_HD void write(WordsOf x, uint32_t* to) { *reinterpret_cast<WordsAt*>(to) = x; }
+
+// One more in each lane whose word reaches the threshold. A true lane of a comparison is -1, which
+// AVX-512 would have to make out of a mask.
+SPIKEXLA_HD WordsOf counted(WordsOf count, WordsOf word, uint32_t threshold) {
+#if defined(__AVX512F__)
+  return word >= threshold ? count + 1 : count;
+#else
+  return count - WordsOf(word >= threshold);
+#endif
 }
 
-// The counts of a group. Thresholds ascend, so once no lane reaches one, none reaches those behind
-// it; looking at all lanes is dear, so that is asked after as many as most counts need.
-SPIKEXLA_HD void count_reached(const Words16 (&words)[4], const uint32_t* thresholds, int64_t n,
-                               Words16 (&counts)[4]) {
+// Whether any lane of four words reaches the threshold.
+SPIKEXLA_HD bool any_reaches(const WordsOf (&words)[4], uint32_t threshold) {
+  const WordsOf x = WordsOf((words[0] >= threshold) | (words[1] >= threshold) |
+                            (words[2] >= threshold) | (words[3] >= threshold));
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask(__m512i(x), __m512i(x)) != 0;
+#elif defined(__AVX2__)
+  return !_mm256_testz_si256(__m256i(x), __m256i(x));
+#else
+  uint64_t pairs[2];
+  __builtin_memcpy(pairs, &x, sizeof x);
+  return (pairs[0] | pairs[1]) != 0;
+#endif
+}
+
+// The counts of four words a lane. Thresholds ascend, so once no lane reaches one, none reaches
+// those behind it; looking at all lanes is dear, so that is asked after as many as most counts
+// need.
+SPIKEXLA_HD void count_reached(const WordsOf (&words)[4], const uint32_t* thresholds, int64_t n,
+                               WordsOf (&counts)[4]) {
   constexpr int64_t kTogether = 8;
+  for (WordsOf& count : counts) count = WordsOf{};
   for (int64_t j = 0; j < n; j += kTogether) {
-    for (int64_t k = j; k < n && k < j + kTogether; ++k)
-      for (int r = 0; r < 4; ++r) counts[r] = words[r] >= thresholds[k] ? counts[r] + 1 : counts[r];
-    if (j + kTogether >= n) break;
-    const uint32_t last = thresholds[j + kTogether - 1];
-    if (!any_of(Masks16((words[0] >= last) | (words[1] >= last) | (words[2] >= last) |
-                        (words[3] >= last))))
-      break;
+    const int64_t end = n - j < kTogether ? n : j + kTogether;
+    for (int64_t k = j; k < end; ++k)
+      for (int r = 0; r < 4; ++r) counts[r] = counted(counts[r], words[r], thresholds[k]);
+    if (end == n || !any_reaches(words, thresholds[end - 1])) break;
+  }
+}
+
+// The counts of a group, whose generators `rng` (4, 16) step on four times.
+SPIKEXLA_HD void draw_group(uint32_t* rng, const uint32_t* thresholds, int64_t n,
+                            uint32_t* counts) {
+  for (int lane = 0; lane < 16; lane += kWords) {
+    uint32_t* const at = rng + lane;
+    WordsOf s[4] = {read(at), read(at + 16), read(at + 32), read(at + 48)}, words[4], reached[4];
+    for (WordsOf& word : words) word = next_word(s);
+    count_reached(words, thresholds, n, reached);
+    for (int k = 0; k < 4; ++k) write(s[k], at + 16 * k);
+    for (int k = 0; k < 4; ++k) write(reached[k], counts + lane + 16 * k);
   }
 }
 
 template <class T>
 void poisson(const PoissonBlock<T>& a) {
-  using Values = typename Lanes16<T>::Type;
+  alignas(64) uint32_t counts[64];
   for (int64_t first = 0; first < a.lanes; first += 64) {
-    uint32_t* rng = a.rng + first;  // (4, 16) words a group: as many as it has neurons
-    Words16 s[4];
-    __builtin_memcpy(s, rng, sizeof s);
-    Words16 words[4], counts[4] = {};
-    for (Words16& word : words) word = next_word(s);
-    count_reached(words, a.thresholds, a.num_thresholds, counts);
-    for (int r = 0; r < 4; ++r) {
-      const int64_t at = first + 16 * r;
-      const Values events = __builtin_convertvector(Masks16(counts[r]), Values);
-      T* const g = a.g + at;
-      if (at + 16 <= a.lanes && a.weight.lane == 0) {
-        Values values;
-        __builtin_memcpy(&values, g, sizeof values);
-        values += *a.weight.at * events;
-        __builtin_memcpy(g, &values, sizeof values);
-      } else {
-        for (int64_t l = 0; l < 16 && at + l < a.lanes; ++l)
-          g[l] += a.weight.at[(at + l) * a.weight.lane] * events[l];
-      }
+    draw_group(a.rng + first, a.thresholds, a.num_thresholds, counts);
+    const int64_t lanes = a.lanes - first < 64 ? a.lanes - first : 64;
+    T* __restrict__ g = a.g + first;
+    if (a.weight.lane == 0) {
+      const T weight = *a.weight.at;
+      for (int64_t l = 0; l < lanes; ++l) g[l] += weight * T(int32_t(counts[l]));
+    } else {
+      const T* weights = a.weight.at + first;
+      for (int64_t l = 0; l < lanes; ++l) g[l] += weights[l] * T(int32_t(counts[l]));
     }
-    __builtin_memcpy(rng, s, sizeof s);
   }
 }
 

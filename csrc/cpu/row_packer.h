@@ -132,11 +132,13 @@ class RowPacker {
     if (feed.delays.by_synapse) {
       const uint16_t* given = feed.delays.at + begin_row(feed.rule, row);
       for (int64_t j = 0; j < n; ++j) note(j, given[j]);
-    } else {  // to the nearest, as projection/delay.py rounds
+    } else {  // to the nearest, as projection/delay.py counts
       float* ms = &values_[at];
       read_values(feed.rule, feed.rule.delay, kDelayStream, row, n, ms);
       const double dt = feed.delays.dt;
-      for (int64_t j = 0; j < n; ++j) note(j, int32_t(double(ms[j]) / dt + 0.5));
+      const int32_t ahead = feed.delays.ahead;
+      for (int64_t j = 0; j < n; ++j)
+        note(j, std::max(int32_t(double(ms[j]) / dt + 0.5) - ahead, 0));
     }
     return !outside;
   }

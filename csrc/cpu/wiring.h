@@ -19,7 +19,8 @@ namespace spikexla {
 struct Delays {
   const uint16_t* at;  // null: drawn
   bool by_row, by_synapse;
-  double dt;  // ms a step
+  double dt;      // ms a step
+  int32_t ahead;  // steps fewer than the ms say, not below 0
 };
 
 // What one projection of a bundle adds to each row. One weight or delay a synapse is given in the

@@ -15,6 +15,7 @@ import numpy as np
 from . import environ, init
 from .module import Batch, Module
 from .state import ACTIVE, EPOCH, ShortTermState, State, has_tracer
+from .steps import steps_up
 from .units import attach, is_quantity, mantissa, real
 from .value import lead_of
 
@@ -212,6 +213,18 @@ class Dynamics(Module):
             return jnp.asarray(mantissa(value, unit, what=what))
         with jax.ensure_compile_time_eval():
             return real(mantissa(value, unit, what=what), np.float64, what=what)
+
+    def _steps_up(self, name: str, dt: Any) -> Any:
+        """The whole steps of `dt` that cover a parameter that is a time, like `steps_up`."""
+        value, what = getattr(self, name), self._called(name)
+        kept = isinstance(value, State)
+        number = mantissa(value.value if kept else value, "ms", what=what)
+        if kept or has_tracer(number):
+            number = jnp.asarray(number)
+        else:
+            with jax.ensure_compile_time_eval():
+                number = np.asarray(number)
+        return steps_up(number, mantissa(dt, "ms", what="dt"))
 
     def _require(self, name: str, test: Callable[[Any], Any], rule: str) -> None:
         """ValueError unless `test` holds for every element; traced values are trusted."""

@@ -20,6 +20,7 @@ from jax.core import Tracer
 
 from .config import config, warn_once
 from .state import EPOCH, State, rely_on
+from .steps import decimal
 from .units import is_quantity, mantissa
 
 T, I, DT, PRECISION = "t", "i", "dt", "precision"
@@ -150,7 +151,7 @@ def get_dt() -> Any:
 def get_dt_ms() -> float:
     """The time step as a plain number of milliseconds: what models compute with."""
     dt = get(DT, None)
-    return _default_dt() if dt is None else float(mantissa(dt, "ms", what="dt"))
+    return _default_dt() if dt is None else decimal(mantissa(dt, "ms", what="dt"))
 
 
 def _default_dt() -> float:
@@ -297,7 +298,7 @@ def _checked_dt(value: Any) -> Any:
             "jit, grad and loops (to vary a time constant, make that a parameter)"
         )
     try:
-        ms = math.nan if isinstance(number, bool) else float(number)
+        ms = math.nan if isinstance(number, bool) else decimal(number)
     except (TypeError, ValueError):
         ms = math.nan
     if not 0.0 < ms < math.inf:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..network.result import Spikes
 from ..network.sink import Sink
+from ..steps import nearest_steps
 
 MOST_SPIKES = 4_000_000  # in an excerpt, of all parts: 8 bytes each
 
@@ -73,7 +74,7 @@ class Collector(Sink):
             until_ms = float(np.partition(every, self._room)[self._room]) - self.dt
         for name, (times, ids) in split.items():
             n = np.searchsorted(times, until_ms + self.dt / 2)
-            steps = np.rint(times[:n] / self.dt).astype(np.int32) - 1
+            steps = nearest_steps(times[:n], self.dt).astype(np.int32) - 1
             self._kept[name].append((steps, ids[:n].astype(np.int32)))
         self._room = 0 if total > self._room else self._room - total
         self.until_ms = until_ms

@@ -126,7 +126,7 @@ def _milliseconds(text: str) -> float:
 
 def check_time(option: str, ms: float, dt: float) -> None:
     """UserError for a time that is no whole number of steps, or of more than can be made."""
-    from ..network.simulate import NEAR
+    from ..steps import whole_steps
 
     steps = ms / dt
     if round(min(steps, MOST)) < 1:
@@ -138,7 +138,7 @@ def check_time(option: str, ms: float, dt: float) -> None:
             f"{option} {ms:g}ms is {steps:.3g} steps of {dt:g}ms; at most {MOST} can be made. "
             "Simulate less time, or take a longer step."
         )
-    if abs(steps - round(steps)) > NEAR:
+    if whole_steps(ms, dt) is None:
         raise UserError(
             f"{option} {ms:.10g}ms is no whole number of steps of {dt:g}ms. Take for example "
             f"{round(steps) * dt:.10g}ms."

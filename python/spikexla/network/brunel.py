@@ -91,9 +91,8 @@ class Brunel(Module):
         # Before the neurons: these refuse an order that memory for neurons would be sought for.
         comms = self._comm(self.ne, J, excitatory), self._comm(order, -g * J, inhibitory)
         self.N = IafPscExp(self.n, tau_m=TAU, E_L=0.0, V_th=THETA, V_reset=V_reset, t_ref=T_REF)
-        # A spike without delay arrives at the end of the next step, one dt later.
         self.E, self.I = (
-            AlignPostProj(comm=comm, delay=DELAY - dt, **self.N.delta_receptor()) for comm in comms
+            AlignPostProj(comm=comm, delay=DELAY, **self.N.delta_receptor()) for comm in comms
         )
         self.noise = PoissonInput(
             rate=self.external_hz, weight=J, seed=noise, **self.N.delta_receptor()

@@ -58,7 +58,7 @@ def _synapses(comm: Any) -> str:
 def _delays(projection: Any) -> str:
     if not projection.delayed:
         return ""
-    return f", with delays up to {len(projection.history.value) * environ.get_dt_ms():g} ms"
+    return f", with delays up to {projection.longest_delay_ms:g} ms"
 
 
 def _each(net: Module, path: str, why: Any) -> dict[str, Part]:

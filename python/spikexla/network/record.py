@@ -23,6 +23,7 @@ from ..dynamics import Dynamics
 from ..module import Module
 from ..neuron.base import Neuron
 from ..state import State
+from ..steps import whole_steps
 from ..units import mantissa
 
 
@@ -42,14 +43,18 @@ class Rates:
     def steps(self, dt: float) -> int:
         """The steps in a bin. ValueError for no whole number of 1 or more."""
         try:
-            ms = float(mantissa(self.bin, "ms", what="bin"))
+            number = mantissa(self.bin, "ms", what="bin")
+            if isinstance(number, str):
+                raise TypeError
+            ms = float(number)
         except (TypeError, ValueError):
             raise TypeError(f"record.Rates(bin={self.bin!r}) must be a time in ms.") from None
-        steps = round(ms / dt) if math.isfinite(ms) else 0
-        if steps < 1 or not math.isclose(steps * dt, ms, rel_tol=1e-6):
+        steps = whole_steps(number, dt)
+        if steps is None or steps < 1:
+            near = max(1, round(ms / dt)) if math.isfinite(ms) else 1
             raise ValueError(
                 f"record.Rates(bin={self.bin!r}) must be a multiple of dt = {dt} ms, 1 or more of "
-                f"it. Take for example {max(1, steps) * dt:g}."
+                f"it. Take for example {near * dt:g}."
             )
         return steps
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ops.raster import unpack_bits
+from ..steps import whole_steps
 from .record import Wanted, batch_of
 from .result import Rates, Spikes, StoredSpikes, Trace, unit_of
 from .sink import Sink
@@ -79,7 +79,7 @@ class Recorder:
             sizes = {self._names[name]: n.size for name, n in wanted.spikes.items()}
             self._sink = self._file = SpikeFile(to, sizes, append)
         if self._sink is not None and not self._sink.start_ms <= (self._time + 1e-3) * dt:
-            self._go_on(to, self._sink.start_ms / dt)
+            self._go_on(to, self._sink.start_ms)
 
     def _refuse_trials(self, to: Any) -> None:
         for name, batch in self._batch.items():
@@ -90,15 +90,16 @@ class Recorder:
                     "without to=, or run one trial after the other."
                 )
 
-    def _go_on(self, to: Any, first: float) -> None:
+    def _go_on(self, to: Any, end_ms: float) -> None:
         """Spikes are written in the order of time: from the end of what is there already."""
-        self._time = round(first) if math.isfinite(first) else 0
-        if not math.isclose(first, self._time, rel_tol=1e-6, abs_tol=1e-6):
+        steps = whole_steps(end_ms, self.dt)
+        if steps is None:
             self.close()
             raise ValueError(
-                f"to={to!r} ends at {first * self.dt:g} ms, which is no whole number of "
+                f"to={to!r} ends at {end_ms:g} ms, which is no whole number of "
                 f"steps of dt = {self.dt} ms. Go on with its dt, or write another file."
             )
+        self._time = steps
 
     def take(self, rasters: dict[str, np.ndarray], samples: list[np.ndarray], steps: int) -> None:
         """The next chunk of `steps` steps: rasters of populations, and the samples of traces.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..steps import nearest_steps
 from .parts import Part
 from .sonata import read_spikes
 
@@ -104,7 +105,7 @@ class StoredSpikes(Mapping[str, Spikes]):
     def __getitem__(self, name: str) -> Spikes:
         n, stored = self._sizes[name], self._stored[name]
         times, ids = read_spikes(self.path, only=stored)[stored]
-        steps = np.rint(times / self._dt - self._first).astype(np.int64) - 1
+        steps = nearest_steps(times - self._first * self._dt, self._dt).astype(np.int64) - 1
         mine = slice(*np.searchsorted(steps, (0, self._steps)))
         return Spikes(
             steps[mine].astype(np.int32), ids[mine].astype(np.int32), n, self._dt, self._first

@@ -20,6 +20,7 @@ from ..neuron.base import Neuron
 from ..ops import library
 from ..ops.network_run import NETWORK_RUN
 from ..state import has_tracer
+from ..steps import whole_steps
 from ..transform.progress import reporting
 from ..units import mantissa
 from . import fits
@@ -39,7 +40,6 @@ from .watch import watch
 CHUNK_BYTES = 64 << 20  # the most that the spikes of one chunk take, as bits, and its traces
 CHUNK_STEPS = (1000, 10_000)  # between these, a 20th of the run: memory does not grow with it
 MOST_STEPS = 2**31 - 1  # the step of a spike is an int32
-NEAR = 0.01  # of a step: as near as float32 comes to 0.1 in 1000.1
 
 
 def simulate(
@@ -235,11 +235,11 @@ def _count_steps(value: Any, dt: float, what: str) -> int:
             f"{what}={value!r} is {ms / dt:.3g} steps of dt = {dt} ms; at most {MOST_STEPS} "
             "can be made in one call. Simulate in several calls: the States go on."
         )
-    steps = round(ms / dt)
-    if steps < 1 or abs(ms / dt - steps) > NEAR:
+    steps = whole_steps(number, dt)
+    if steps is None or steps < 1:
         raise ValueError(
             f"{what}={value!r} must be a multiple of dt = {dt} ms, 1 or more of it. Take for "
-            f"example {max(1, steps) * dt:.10g}."
+            f"example {max(1, round(ms / dt)) * dt:.10g}."
         )
     return steps
 

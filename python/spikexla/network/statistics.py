@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..connect.base import count
+from ..steps import in_steps, steps_up
 from ..units import mantissa
 from .result import Spikes, refuse_trials
 
@@ -34,7 +35,7 @@ def firing_rates(spikes: Spikes, duration_ms: Any) -> np.ndarray:
     refuse_trials("firing_rates", spikes)
     ms = _ms("firing_rates: duration_ms", duration_ms)
     last = int(spikes.steps.max(initial=-1))
-    if last * spikes.dt_ms >= ms * (1 - 1e-12):
+    if last >= steps_up(ms, spikes.dt_ms):
         raise ValueError(
             f"firing_rates: there are spikes until {(last + 1) * spikes.dt_ms:g} ms, after "
             f"duration_ms={duration_ms!r}. Give the time in which they were recorded."
@@ -84,7 +85,7 @@ def correlations(
         _ms(f"correlations: {name}", x)
         for name, x in (("duration_ms", duration_ms), ("bin_ms", bin_ms))
     )
-    bins = int(ms / width * (1 + 1e-12))
+    bins = int(in_steps(ms, width))
     if bins < 2:
         raise ValueError(
             f"correlations: duration_ms={duration_ms} must hold two bins of bin_ms={bin_ms} or more"
@@ -94,7 +95,7 @@ def correlations(
     import quantities as pq
 
     end = bins * width
-    kept = spikes.steps * spikes.dt_ms < end
+    kept = spikes.steps < steps_up(end, spikes.dt_ms)
     whole = Spikes(spikes.steps[kept], spikes.ids[kept], spikes.n, spikes.dt_ms)
     drawn = _trains(whole, neurons, 1, seed)
     if len(drawn) < 2:

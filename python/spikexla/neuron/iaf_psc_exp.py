@@ -31,7 +31,7 @@ class IafPscExp(LIFRef):
     a current x (in pA) that is constant over the step (Rotter & Diesmann 1999), as in NEST, with
     NEST's timing: a projection without delay is NEST's with the delay 0, which NEST has not; one of
     `delay=1.5` is NEST's of 1.5 ms. t_ref is rounded up to whole steps. With `delta_receptor()` it
-    is NEST's `iaf_psc_delta`.
+    is NEST's `iaf_psc_delta`, with the same delays.
 
     States: those of LIFRef. V shows the potential that crossed the threshold in the step of the
     spike; `V_m` shows V_reset there, as NEST does.
@@ -115,9 +115,9 @@ class IafPscExp(LIFRef):
     def delta_receptor(self) -> dict[str, Any]:
         """The `syn`, `out` and `post` of a projection whose spikes move V by their weights (mV).
 
-        V jumps at the end of the step that a spike arrives in, as in NEST's `iaf_psc_delta`; so a
-        projection without delay is NEST's with a delay of dt, and one of `delay=1.4` is NEST's of
-        1.4 ms + dt. What arrives while V is held is lost.
+        V jumps at the end of the step that a spike arrives in, and that is `delay` after the spike,
+        as in NEST's `iaf_psc_delta`; dt is the shortest delay, which a projection without one has.
+        What arrives while V is held is lost.
 
         >>> import spikexla as sx
         >>> neurons = sx.IafPscExp(50)
@@ -127,10 +127,8 @@ class IafPscExp(LIFRef):
         return {"syn": Delta.desc(self.in_size), "out": CUBA.desc(), "post": self}
 
     def derived(self, dt: Any, conductance: bool) -> Any:
-        t_ref, dt = self._number("t_ref"), mantissa(dt, "ms", what="dt")
-        xp = np if isinstance(t_ref, np.ndarray) else jnp
-        # Counted from the end of the spike's step; a rounding error of t_ref / dt is not a step.
-        return self._params(dt, conductance, xp.ceil(t_ref / dt - 1e-6))
+        hold = self._steps_up("t_ref", dt)  # counted from the end of the spike's step
+        return self._params(mantissa(dt, "ms", what="dt"), conductance, hold)
 
     def _numbers(self) -> tuple[Any, ...]:
         C_m, tau_m, E_L, I_e = map(self._number, ("C_m", "tau_m", "E_L", "I_e"))

@@ -21,8 +21,8 @@ from .lif import LIF
 class LIFRef(LIF):
     """`LIF` whose V stays at the value after reset while `time since the spike < tau_ref` (in ms).
 
-    Input of those steps is lost. With `tau_ref` of n steps, V is held for the n - 1 steps that
-    follow the step of the spike. Other arguments and errors are those of `LIF`; ValueError also for
+    Input of those steps is lost. With `tau_ref` of n steps (rounded up; 0.001 of a step counts as
+    rounding), V is held for the n - 1 steps that follow the step of the spike. Other arguments and errors are those of `LIF`; ValueError also for
     `tau_ref < 0`.
 
     States: `V`, and `refractory`, the number of steps for which V is still held.
@@ -73,11 +73,9 @@ class LIFRef(LIF):
         return lif_step.LIF_REF_COBA if conductance else lif_step.LIF_REF
 
     def derived(self, dt: Any, conductance: bool) -> Any:
-        tau_ref, dt = self._number("tau_ref"), mantissa(dt, "ms", what="dt")
-        xp = np if isinstance(tau_ref, np.ndarray) else jnp
-        # Counted from the step of the spike; a rounding error of tau_ref / dt is not a step.
-        hold = xp.maximum(xp.ceil(tau_ref / dt - 1e-6) - 1, 0)
-        return self._params(dt, conductance, hold)
+        steps = self._steps_up("tau_ref", dt)
+        hold = steps - (steps > 0)  # counted from the step of the spike
+        return self._params(mantissa(dt, "ms", what="dt"), conductance, hold)
 
     def _params(self, dt: Any, conductance: bool, hold: Any) -> Any:
         constants = self._constants(dt, conductance)

@@ -21,11 +21,15 @@ MOST_DELAY = 1023  # steps
 
 
 class DrawnDelays(NamedTuple):
-    """Delays that a rule draws, in ms: in steps of `dt` ms they lie in [first, last]."""
+    """Delays that a rule draws, in ms: in steps of `dt` ms they lie in [first, last].
+
+    These are `ahead` fewer than the ms say, and not below 0.
+    """
 
     dt: float
     first: int
     last: int
+    ahead: int = 0
 
 
 class Projection(NamedTuple):
@@ -265,8 +269,8 @@ class _Read(NamedTuple):
         """The projection as csrc/wiring_module.cc takes it."""
         sparse = isinstance(q.conn, Connectivity) and self.delays is not None
         by_synapse = sparse and np.shape(q.delays) == q.conn.indices.shape
-        dt = q.delays.dt if self.delays is None else 1.0
-        return *self, by_synapse, dt, q.post, q.port
+        dt, ahead = (q.delays.dt, q.delays.ahead) if self.delays is None else (1.0, 0)
+        return *self, by_synapse, dt, q.post, q.port, ahead
 
 
 def _rule(conn: Any) -> Any:

@@ -21,7 +21,8 @@ class AlignPostProj(Projection):
     those of shorter delays first, and of equal delays in the order of the projections' calls. With
     modules, the synapse is advanced when the projection is called.
 
-    delay, in ms, and the State `history`: see `Projection`.
+    delay, in ms, and the State `history`: see `Projection`. Onto a `Delta` synapse it is the time
+    until V jumps, dt or longer.
 
     Errors: TypeError for what is no synapse, output or population, or a unit that does not fit;
     ValueError for sizes that differ, and for a delay that is negative, NaN or too long.
@@ -44,7 +45,8 @@ class AlignPostProj(Projection):
         delay: Any = None,
         differentiable_delay: bool = False,
     ) -> None:
-        super().__init__(modules, comm, post, delay, differentiable_delay)
+        ahead = getattr(getattr(syn, "kind", syn), "ahead", 0)  # of a describer, its synapse's
+        super().__init__(modules, comm, post, delay, differentiable_delay, ahead)
         _check_kinds(syn, out)
         self.merging = isinstance(syn, Describer)
         self.label = label

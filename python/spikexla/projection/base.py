@@ -50,6 +50,7 @@ class Projection(Module):
         post: Dynamics,
         delay: Any = None,
         differentiable_delay: bool = False,
+        ahead: int = 0,
     ) -> None:
         super().__init__(f"{type(self).__name__}{next(_count)}")
         kind = type(self).__name__
@@ -70,7 +71,7 @@ class Projection(Module):
         self._post = _Ref(post)
         self._delay = None
         if delay is not None or hasattr(type(comm), "delay"):
-            self._delay = Delay(kind, comm, delay, differentiable_delay)
+            self._delay = Delay(kind, comm, delay, differentiable_delay, ahead)
             if modules and not differentiable_delay:
                 raise TypeError(
                     f"{kind}: delay keeps events, but modules may make any number of them. Apply "
@@ -104,8 +105,19 @@ class Projection(Module):
         self.init_state(batch_size=batch_size)
 
     def delay_steps(self, dt: float) -> np.ndarray:
-        """The delays in steps of `dt` ms, uint16: (), `(n_pre,)` or like `comm.conn.indices`."""
+        """The steps of `dt` ms until arrival, uint16: (), `(n_pre,)` or like `comm.conn.indices`.
+
+        0 for what acts in the step after its spike's own.
+        """
         return _NO_DELAY if self._delay is None else self._delay.steps(dt)
+
+    @property
+    def longest_delay_ms(self) -> float:
+        """The longest delay in whole steps, in ms."""
+        if self._delay is None:
+            return 0.0
+        dt = environ.get_dt_ms()
+        return (self._delay.longest(dt) + self._delay.ahead) * dt
 
     def drawn_delays(self, dt: float) -> DrawnDelays | None:
         """The range of the delays that `comm` has yet to draw; None if these are `delay_steps`."""

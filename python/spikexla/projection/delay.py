@@ -18,8 +18,11 @@ from ..module import Batch
 from ..ops.raster import pack_bits, spikes_of
 from ..ops.wiring import MOST_DELAY, DrawnDelays
 from ..state import has_tracer
+from ..steps import nearest_steps
 from ..units import mantissa
 from ..value import lead_of
+
+BLOCK = 1 << 20  # delays at once: there may be billions
 
 
 class Part(NamedTuple):
@@ -32,10 +35,16 @@ class Part(NamedTuple):
 
 
 class Delay:
-    """The delays of a projection, in ms: as given, or those of its `comm`."""
+    """The delays of a projection, in ms: as given, or those of its `comm`.
 
-    def __init__(self, owner: str, comm: Any, given: Any, differentiable: bool) -> None:
+    Steps are counted to the arrival: `ahead` fewer than the ms are, and not below 0.
+    """
+
+    def __init__(
+        self, owner: str, comm: Any, given: Any, differentiable: bool, ahead: int = 0
+    ) -> None:
         self.owner, self.comm, self.differentiable = owner, comm, differentiable
+        self.ahead = ahead  # steps of the delay that pass after the arrival
         in_size = getattr(comm, "in_size", None)
         if in_size is None:
             raise TypeError(
@@ -67,7 +76,8 @@ class Delay:
                 "program. Build the projection outside of jit and grad."
             )
         try:
-            ms = np.asarray(number, np.float64)
+            given = np.asarray(number)
+            ms = given if given.dtype == np.float32 else given.astype(np.float64)
         except (TypeError, ValueError):
             raise TypeError(
                 f"{self.owner}: delay={delay!r} must be a time: ms, an array of ms or a quantity"
@@ -96,13 +106,17 @@ class Delay:
         return self.comm.conn.indices.shape if isinstance(self.comm, EventComm) else ()
 
     def steps(self, dt: float) -> np.ndarray:
-        """The nearest number of steps of `dt` ms: (), (n_pre,) or like `conn.indices`; uint16."""
+        """The steps of `dt` ms until arrival: (), (n_pre,) or like `conn.indices`; uint16."""
         if self._made is None or self._made[0] != dt:
             own = self.comm.delay if self._given is None else None
             ms = self._checked(0.0 if own is None else own) if self._given is None else self._given
-            steps = np.floor(ms / dt + 0.5)
-            self._in_range(int(steps.max(initial=0)), float(ms.max(initial=0.0)), dt)
-            self._made = dt, steps.astype(np.uint16), []  # there may be billions
+            longest = ms.max(initial=0.0)
+            self._in_range(int(self._arrival(longest, dt)), float(longest), dt)
+            steps = np.empty(ms.shape, np.uint16)
+            flat, given = steps.reshape(-1), ms.reshape(-1)
+            for at in range(0, ms.size, BLOCK):
+                flat[at : at + BLOCK] = self._arrival(given[at : at + BLOCK], dt)
+            self._made = dt, steps, []
         return self._made[1]
 
     def longest(self, dt: float) -> int:
@@ -111,7 +125,17 @@ class Delay:
         if most is None:
             return int(self.steps(dt).max(initial=0))
         ms = float(mantissa(most, "ms", what=f"{self.owner}: longest_delay"))
-        return self._in_range(math.floor(ms / dt + 0.5), ms, dt)
+        return self._in_range(int(self._arrival(ms, dt)), ms, dt)
+
+    def _arrival(self, ms: Any, dt: float) -> np.ndarray:
+        """To the nearest step. What was drawn needs no care for halves, and its float32 is rounded
+        as the rows of csrc/cpu/row_packer.h are, without a look at any other synapse."""
+        drawn = self._given is None and getattr(self.comm, "delay_range", None) is not None
+        if drawn:
+            steps = np.floor(np.asarray(ms, np.float64) / dt + 0.5)
+        else:
+            steps = nearest_steps(ms, dt)
+        return np.maximum(steps - self.ahead, 0)
 
     def drawn(self, dt: float) -> DrawnDelays | None:
         """The range of the delays that `comm` has yet to draw, if it has."""
@@ -120,7 +144,8 @@ class Delay:
             return None
         if comm.delay_range is None:
             return None
-        return DrawnDelays(dt, math.floor(comm.delay_range[0] / dt + 0.5), self.longest(dt))
+        first = int(self._arrival(comm.delay_range[0], dt))
+        return DrawnDelays(dt, first, self.longest(dt), self.ahead)
 
     def _in_range(self, steps: int, ms: float, dt: float) -> int:
         if steps > MOST_DELAY:

@@ -53,6 +53,7 @@ class Synapse(Dynamics, abc.ABC):
     """Synaptic dynamics that spikes jump into: a state `g` on the side of the targets."""
 
     weight_units: ClassVar[tuple[str, ...]] = ("S", "mA", "mV", "1")  # where g carries no unit
+    ahead: ClassVar[int] = 0  # steps between the arrival of a spike and the end of its delay
 
     g: Any
 

@@ -16,7 +16,8 @@ class Delta(Decaying):
 
     in_size: number of targets, or a tuple. For neurons that say how far a current of one step moves
     V, such as IafPscExp: `AlignPostProj(comm=..., **neurons.delta_receptor())`, which the engine
-    runs. `DeltaProj` does the same to any neuron, step by step.
+    runs. `DeltaProj` does the same to any neuron, step by step. A delay is the time until V jumps,
+    as in NEST: dt or longer, for a spike without delay arrives in the step after its own.
 
     State: `g`, `(*batch, *in_size)`, the sum of the weights that arrived in the last step.
 
@@ -30,6 +31,7 @@ class Delta(Decaying):
     """
 
     weight_units: ClassVar[tuple[str, ...]] = ("mV", "1")
+    ahead: ClassVar[int] = 1  # V jumps at the end of the step of arrival
 
     def __init__(self, in_size: Size, name: str | None = None) -> None:
         super().__init__(in_size, name)
