@@ -146,10 +146,10 @@ class Dynamics(Module):
         """The number of elements."""
         return math.prod(self.in_size)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
         for function in self._before.take():
             function()
-        return super().__call__(*args, **kwargs)
+        return super()._call(*args, **kwargs)
 
     # -- inputs -------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from . import tree
+from .atomic import Transaction
 from .config import config, warn_once
 from .describe import describe
 from .filters import to_predicate
@@ -59,6 +60,10 @@ class Module(tree.Node):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         rely_on(self, "_version")
+        with Transaction():
+            return self._call(*args, **kwargs)
+
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
         return self.update(*args, **kwargs)
 
     def __rrshift__(self, x: Any) -> Any:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import environ
+from ..atomic import Transaction
 from ..backend import backend as _backend
 from ..module import Module
 from ..neuron.base import Neuron
@@ -210,22 +211,17 @@ def _drive(
     run: Any, net: Module, recorder: Recorder, sizes: Sequence[int], report: Callable
 ) -> None:
     """Runs chunk after chunk: each is in the States and in the record, or in neither."""
-    states, at = list(net.states().values()), 0
+    at = 0
     names = {id(n): name for name, n in recorder.wanted.rasters.items()}
     neurons = {str(path): n for path, n in net.nodes().items() if isinstance(n, Neuron)}
     with patient() as stop_if_asked:
         for n in sizes:
-            before = [state.value for state in states]
-            try:
+            with Transaction(keep=True):
                 out = [np.asarray(x) for x in run.advance(n, at)]
                 pairs = zip(run.populations, out[: len(run.populations)], strict=True)
                 fits.check_numbers(neurons, at, n)
                 rasters = {names[id(p)]: raster for p, raster in pairs if id(p) in names}
                 recorder.take(rasters, out[len(run.populations) :], n)
-            except BaseException:
-                for state, value in zip(states, before, strict=True):
-                    state.value = value
-                raise
             at += n
             report(at, sum(sizes))
             stop_if_asked()

@@ -14,12 +14,14 @@ from typing import Any
 
 import jax
 
-from ..state import ACTIVE, EPOCH, LEAF, LOST, TRACE_LOCK, State, rely_on
+from ..active import ACTIVE, EPOCH, LOST, TRACE_LOCK
+from ..atomic import Transaction, call, note
+from ..state import LEAF, State, rely_on
 from ..value import NOTHING
 from . import trace
 from .program import Miss, Program, kind_of, settings_now
 from .static import StaticArguments, chosen_arguments
-from .trace import TRACING, Traced, commit, fill, is_dynamic, join, read, split
+from .trace import TRACING, Traced, commit, is_dynamic, join, read, same_trees, split
 
 _MOST_PROGRAMS = 256
 
@@ -73,14 +75,8 @@ class JittedFunction:
             data, named = program.data_of(*self._static.mark(args, kwargs)), {}
             if data is None:
                 return self._dispatch(args, kwargs)
-        if self.donate_states:
-            _own(program.written)
-        written = [state._raw for state in program.written]
-        kept = [state._raw for state in program.kept]
-        if TRACING.depth:  # another thread put its tracers into the states just now
-            return self._dispatch(args, kwargs)
         try:
-            out, written, new = program.run(written, kept, *data, **named)
+            out = self._call(program, program.changed_trees, data, named)
         except Miss as miss:
             return self._dispatch(args, kwargs, miss.traced)
         except TypeError:
@@ -90,17 +86,16 @@ class JittedFunction:
         except BaseException:
             self._note_failure(program)
             raise
-        for state, raw in zip(program.written, written):  # noqa: B905 (strict costs time)
-            state._raw = raw
-        if new:
-            fill(program.new, new, program.new_trees)
-        return out if program.plain_out else join(program.out_tree, program.out_statics, out)
+        if out is NotImplemented:  # another thread put its tracers into the states just now
+            return self._dispatch(args, kwargs)
+        return out if program.whole_out else join(program.out_tree, program.out_statics, out)
 
     # -- the slow way: the first call, several programs, calls inside a trace ------------------
 
     def _dispatch(self, args: tuple, kwargs: dict, traced: Traced | None = None) -> Any:
         if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
-            return self.fun(*args, **kwargs)
+            with Transaction():
+                return self.fun(*args, **kwargs)
         args, kwargs = self._static.mark(args, kwargs)
         data, statics, tree = split((args, kwargs))
         settings, kind = settings_now(), kind_of(statics, tree)
@@ -141,27 +136,42 @@ class JittedFunction:
     def _run(self, program: Program, given: tuple[tuple, dict]) -> Any:
         args, kwargs = given
         top = ACTIVE.frame is None
-        if self.donate_states and top:
-            _own(program.written)
-        written, kept = read(program.written), read(program.kept)
-        try:
-            out, written, new = program.run(written, kept, *args, **kwargs)
-        except BaseException:
-            if top:
+        stored = [*program.written, *program.new]
+        trees = [*program.written_trees, *program.new_trees]
+        out = NotImplemented
+        if top and trace.at_top_level():
+            trees = same_trees(stored, trees)
+            try:
+                out = self._call(program, trees, args, kwargs)
+            except Miss:
+                raise
+            except BaseException:
                 self._note_failure(program)
-            raise
-        commit(program.written, written, program.written_trees)
-        fill(program.new, new, program.new_trees)
+                raise
+        if out is NotImplemented:
+            given = read(program.written), read(program.kept)
+            out, after, new = program.run(*given, *args, **kwargs)
+            commit(stored, [*after, *new], trees)
         if top:
             self._remember(program)
         else:
             for owner, name in program.relied:
                 rely_on(owner, name)
-        return out if program.plain_out else join(program.out_tree, program.out_statics, out)
+        return out if program.whole_out else join(program.out_tree, program.out_statics, out)
+
+    def _call(self, program: Program, trees: list | None, args: tuple, kwargs: dict) -> Any:
+        """Runs the program and stores what it leaves: no interrupt comes between the two."""
+        states = program.written, program.kept, program.new
+        if not program.donates:
+            return call(program.run, *states, trees, args, kwargs)
+        with TRACE_LOCK:  # two threads cannot give the same memory away
+            note(program.written)
+            _own(program.written)
+            return call(program.run, *states, trees, args, kwargs)
 
     def _note_failure(self, program: Program) -> None:
         """A call that failed has used up what it was given: those states have no value now."""
-        if not self.donate_states:
+        if not program.donates:
             return
         with TRACE_LOCK:  # while another thread traces, its tracers are in the states
             for state in program.written:
@@ -184,8 +194,10 @@ def jit(fun: Callable | None = None, **options: Any) -> Any:
     static_argnums, static_argnames: arguments that are constants of the program.  Arguments that
     are no data (modules, states, strings, functions) are constants by themselves.
     donate_states: the memory of a written State is reused for its new value; an array that
-    somebody else still holds is copied first.  donate_argnums, donate_argnames: arguments that are
-    given away in the same sense, without that care.
+    somebody else still holds is copied first, and so is everything in a call that compiles, so that
+    an interrupt finds every State with a value.  A device that fails (out of memory) may take the
+    values with it.  Programs with effects (callbacks, prints) reuse nothing.
+    donate_argnums, donate_argnames: arguments that are given away, without that care.
     Further options go to `jax.jit`.
 
     >>> step = jit(lambda x: net(x))

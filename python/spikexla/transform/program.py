@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from .. import environ
+from ..active import EPOCH, TRACE_LOCK
 from ..backend import current as current_backend
 from ..module import Module
-from ..state import EPOCH, TRACE_LOCK
+from ..state import State, has_tracer
 from .capture import Same, modules_of
 from .static import Constant, StaticArguments
-from .trace import HOLE, Traced, is_plain, join, split
+from .trace import HOLE, Traced, has_hook, is_plain, join, split
 
 
 class Miss(Exception):
@@ -67,7 +70,16 @@ class Program:
         self._relied: list[tuple[Any, str, Any]] = []  # (owner, attribute, value) of each
         self._signatures: set = set()
         self._rely(traced)
-        self.run = jax.jit(self._body, **self._donations(*donated), **options)
+        self.changed_trees = [None] * len(self.written) + self.new_trees if self.new else None
+        states, *arguments = donated
+        # Memory is given away where jax runs a program it knows without code written in Python, so
+        # that no interrupt comes between the call and the storing.
+        self.donates = states and has_hook() and not traced.jaxpr.effects and _arrays(traced)
+        self.whole_out = self.plain_out and not self.donates  # the result as the function gave it
+        donations = self._donations(self.donates, *arguments)
+        self.run = jax.jit(self._body, **donations, **options)
+        if traced.jaxpr.effects:
+            self.run = _finished(self.run)  # a callback that raises leaves the States as they were
 
     def _donations(self, states: bool, positions: frozenset, names: frozenset) -> dict[str, Any]:
         """What to donate, as `jax.jit` counts the arguments of `_body`."""
@@ -91,6 +103,8 @@ class Program:
         if not TRACE_LOCK.acquire(blocking=False):
             raise Miss
         try:
+            if self.donates:
+                _keep_copies(self.written)
             raws = dict(zip(map(id, (*self.written, *self.kept)), (*written, *kept), strict=True))
             traced, self.pending = self.pending, None
             if traced is None:
@@ -98,7 +112,7 @@ class Program:
             self._signatures.add(_signature(args, kwargs, list(raws.values())))
             leaves = jax.tree.leaves((args, kwargs))
             out, written, new = traced.call(leaves, [raws[id(state)] for state in traced.states])
-            return (traced.result(out) if self.plain_out else out), written, new
+            return (traced.result(out) if self.whole_out else out), written, new
         finally:
             TRACE_LOCK.release()
 
@@ -122,6 +136,7 @@ class Program:
             and traced.written_trees == self.written_trees
             and self.plain_out
             and is_plain(traced.out_statics)
+            and (self.whole_out or traced.out_tree == self.out_tree)
         ):
             return False
         self._rely(traced)
@@ -185,6 +200,28 @@ class Program:
             for (key, name), owner in owners.items()
             if (key, name) not in known
         ]
+
+
+def _arrays(traced: Traced) -> bool:
+    """Whether all that comes out is plain arrays: jax takes its slow way with typed keys."""
+    out = jax.tree.leaves((traced.out_shapes, traced.written_shapes, traced.new_shapes))
+    return not any(jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended) for x in out)
+
+
+def _keep_copies(states: list[State]) -> None:
+    """Lets the States hold copies of what they gave away to a call that has not run yet."""
+    with jax.ensure_compile_time_eval():
+        for state in states:
+            if state._frame is None and not has_tracer(state._raw):
+                state._raw = jax.tree.map(_copy, state._raw)
+
+
+def _finished(run: Callable) -> Callable:
+    return lambda *args, **kwargs: jax.block_until_ready(run(*args, **kwargs))
+
+
+def _copy(x: Any) -> Any:
+    return jnp.copy(x) if isinstance(x, jax.Array) else x
 
 
 def _signature(args: tuple, kwargs: dict, raws: list) -> tuple:

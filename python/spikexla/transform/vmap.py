@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from ..random import RandomState
 from ..state import State
 from .staged import staged
-from .trace import HOLE, Traced, commit, fill, join, read, split
+from .trace import HOLE, Traced, commit, join, read, split
 
 
 class BatchAxisError(ValueError):
@@ -121,8 +121,8 @@ def _vmap(subject: tuple, *args: Any, **kwargs: Any) -> Any:
         spmd_axis_name=spmd_name,
     )
     leaves, after, new = _run(run, raws, data, [s.label for s in written if s not in leaving])
-    commit(written, after, [trees[state] for state in written])
-    fill(traced.new, new, traced.new_trees)
+    after_trees = [trees[state] for state in written] + traced.new_trees
+    commit([*written, *traced.new], [*after, *new], after_trees)
     return traced.result(leaves)
 
 
