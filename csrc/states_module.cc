@@ -7,6 +7,7 @@
 
 #include <structmember.h>
 
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -18,15 +19,16 @@ namespace {
 nb::ft_mutex moment;
 
 enum Slot { kRaw, kTree, kFrame };
-constexpr const char* kNames[] = {"_raw", "_tree", "_frame"};
 
-// What state.py lends at import; kept until the process ends.
+// What state.py lends at import, and names; kept until the process ends.
 struct Bound {
   PyTypeObject* state = nullptr;
+  PyObject* names[3] = {};
   PyObject* descriptors[3] = {};
   PyMemberDef* members[3] = {};
   PyObject *active = nullptr, *epoch = nullptr, *tracing = nullptr, *lock = nullptr;
   PyObject* lost = nullptr;
+  PyObject *frame = nullptr, *journal = nullptr, *acquire = nullptr, *release = nullptr;
 } bound;
 
 nb::object checked(PyObject* made) {
@@ -38,15 +40,17 @@ void checked(int failed) {
   if (failed < 0) throw nb::python_error();
 }
 
+nb::object get(PyObject* of, PyObject* name) { return checked(PyObject_GetAttr(of, name)); }
 nb::object get(PyObject* of, const char* name) { return checked(PyObject_GetAttrString(of, name)); }
 
-void set(PyObject* of, const char* name, PyObject* value) {
-  checked(PyObject_SetAttrString(of, name, value));
+void set(PyObject* of, PyObject* name, PyObject* value) {
+  checked(PyObject_SetAttr(of, name, value));
 }
 
 void add_to(PyObject* of, const char* name, long change) {
   const nb::object old = get(of, name), step = checked(PyLong_FromLong(change));
-  set(of, name, checked(PyNumber_Add(old.ptr(), step.ptr())).ptr());
+  const nb::object sum = checked(PyNumber_Add(old.ptr(), step.ptr()));
+  checked(PyObject_SetAttrString(of, name, sum.ptr()));
 }
 
 // A list or tuple, held.
@@ -67,23 +71,46 @@ class Slots {
   bool plain(PyObject* state) {
     if (Py_TYPE(state) != seen_) {
       PyObject* type = reinterpret_cast<PyObject*>(Py_TYPE(state));
-      plain_ = get(type, kNames[kRaw]).ptr() == bound.descriptors[kRaw];
+      plain_ = get(type, bound.names[kRaw]).ptr() == bound.descriptors[kRaw];
       seen_ = Py_TYPE(state);
     }
     return plain_;
   }
 
   nb::object read(PyObject* state, Slot slot) {
-    if (!plain(state)) return get(state, kNames[slot]);
+    if (!plain(state)) return get(state, bound.names[slot]);
     return checked(PyMember_GetOne(reinterpret_cast<char*>(state), bound.members[slot]));
   }
 
-  void write(PyObject* state, Slot slot, nb::handle value) {
-    if (!plain(state)) return set(state, kNames[slot], value.ptr());
-    checked(PyMember_SetOne(reinterpret_cast<char*>(state), bound.members[slot], value.ptr()));
+  bool holds(PyObject* state, Slot slot, PyObject* what) {
+#ifndef Py_GIL_DISABLED
+    if (plain(state)) return at(state, slot) == what;
+#endif
+    return read(state, slot).ptr() == what;
+  }
+
+  // Writes the value, and gives back the one before.
+  nb::object exchange(PyObject* state, Slot slot, nb::object value) {
+#ifndef Py_GIL_DISABLED
+    if (plain(state) && at(state, slot)) {
+      PyObject* old = at(state, slot);
+      at(state, slot) = value.release().ptr();
+      return nb::steal(old);
+    }
+#endif
+    nb::object old = read(state, slot);
+    if (plain(state))
+      checked(PyMember_SetOne(reinterpret_cast<char*>(state), bound.members[slot], value.ptr()));
+    else set(state, bound.names[slot], value.ptr());
+    return old;
   }
 
  private:
+  static PyObject*& at(PyObject* state, Slot slot) {
+    char* place = reinterpret_cast<char*>(state) + bound.members[slot]->offset;
+    return *reinterpret_cast<PyObject**>(place);
+  }
+
   PyTypeObject* seen_ = nullptr;
   bool plain_ = false;
 };
@@ -93,63 +120,58 @@ struct Change {
   nb::object state, values[3];
 };
 
-class Changes {
- public:
-  void reserve(size_t n) { all_.reserve(n); }
-  void add(Change change) { all_.push_back(std::move(change)); }
+void swap(Slots& slots, Change& change, Slot slot) {
+  nb::object& value = change.values[slot];
+  if (value.is_valid()) value = slots.exchange(change.state.ptr(), slot, value);
+}
 
-  // All of them, or none: first those that can fail, then those that cannot.
-  void make() {
-    size_t done = 0;
-    try {
-      for (; done < all_.size(); ++done)
-        if (!slots_.plain(all_[done].state.ptr())) swap(all_[done]);
+// One State with slots of its own kind: all of the change, or none of it.
+void swap(Slots& slots, Change& change) {
+  int slot = kRaw;
+  try {
+    for (; slot <= kFrame; ++slot) swap(slots, change, Slot(slot));
+  } catch (nb::python_error&) {
+    while (slot-- > kRaw) swap(slots, change, Slot(slot));
+    throw;
+  }
+}
+
+// All of the changes, or none: first those that can fail, then those that cannot.
+void make(std::vector<Change>& changes) {
+  Slots slots;
+  size_t done = 0;
+  try {
+    for (; done < changes.size(); ++done)
+      if (!slots.plain(changes[done].state.ptr())) swap(slots, changes[done]);
+  } catch (nb::python_error&) {
+    while (done-- > 0)
+      if (!slots.plain(changes[done].state.ptr())) swap(slots, changes[done]);
+    throw;
+  }
+  bool moved = false;
+  {
+    nb::ft_lock_guard now(moment);
+    for (Change& change : changes) {
+      if (slots.plain(change.state.ptr())) swap(slots, change);
+      const nb::object& before = change.values[kTree];
+      moved |= before.is_valid() && !slots.holds(change.state.ptr(), kTree, before.ptr());
+    }
+  }
+  if (moved) add_to(bound.epoch, "value", 1);
+}
+
+// Makes changes that must be made. Only States with slots of their own kind can fail, by an
+// interrupt: they are tried again.
+void make_surely(std::vector<Change>& changes) {
+  for (int tries = 3;;) try {
+      return make(changes);
     } catch (nb::python_error&) {
-      while (done-- > 0)
-        if (!slots_.plain(all_[done].state.ptr())) swap(all_[done]);
-      throw;
+      if (--tries == 0) throw;
     }
-    bool moved = false;
-    {
-      nb::ft_lock_guard now(moment);
-      for (Change& change : all_) {
-        if (slots_.plain(change.state.ptr())) swap(change);
-        moved |= change.values[kTree].is_valid() && new_tree(change);
-      }
-    }
-    if (moved) add_to(bound.epoch, "value", 1);
-  }
+}
 
- private:
-  void swap(Change& change) {
-    int slot = kRaw;
-    try {
-      for (; slot <= kFrame; ++slot) swap(change, Slot(slot));
-    } catch (nb::python_error&) {
-      while (slot-- > kRaw) swap(change, Slot(slot));
-      throw;
-    }
-  }
-
-  // Afterwards the slot has the new value, and the change the old one.
-  void swap(Change& change, Slot slot) {
-    nb::object& value = change.values[slot];
-    if (!value.is_valid()) return;
-    nb::object old = slots_.read(change.state.ptr(), slot);
-    slots_.write(change.state.ptr(), slot, value);
-    value = std::move(old);
-  }
-
-  bool new_tree(const Change& change) {
-    return slots_.read(change.state.ptr(), kTree).ptr() != change.values[kTree].ptr();
-  }
-
-  std::vector<Change> all_;
-  Slots slots_;
-};
-
-void acquire() { checked(PyObject_CallMethod(bound.lock, "acquire", nullptr)); }
-void release() { checked(PyObject_CallMethod(bound.lock, "release", nullptr)); }
+void acquire() { checked(PyObject_CallMethodNoArgs(bound.lock, bound.acquire)); }
+void release() { checked(PyObject_CallMethodNoArgs(bound.lock, bound.release)); }
 
 // Waits until no other thread has its tracers in States, and keeps it so.
 class NoTraces {
@@ -172,43 +194,94 @@ class NoTraces {
   bool held_ = false;
 };
 
-bool settled(nb::handle frame) { return frame.is_none() || frame.ptr() == bound.lost; }
-
-// Remembers in the journal of a transaction what a State holds, once.
-void note(PyObject* journal, PyObject* state, Slots& slots) {
-  const nb::object key = checked(PyLong_FromVoidPtr(state));
-  const int known = PyDict_Contains(journal, key.ptr());
-  checked(known);
-  if (known) return;
-  const nb::tuple entry = nb::make_tuple(nb::borrow(state), slots.read(state, kRaw),
-                                         slots.read(state, kTree), slots.read(state, kFrame));
-  checked(PyDict_SetItem(journal, key.ptr(), entry.ptr()));
+bool settled(Slots& slots, PyObject* state) {
+  return slots.holds(state, kFrame, Py_None) || slots.holds(state, kFrame, bound.lost);
 }
+
+// What happens within is undone by an exception that leaves it. A transaction within another one
+// is part of it, or with `keep` is done for good, with all that came before.
+class Transaction {
+ public:
+  explicit Transaction(bool keep) : keep_(keep) {}
+
+  // Will put this State back; it must be settled.
+  void note(PyObject* state, Slots& slots) {
+    if (!known_.insert(state).second) return;
+    before_.push_back(
+        {nb::borrow(state),
+         {slots.read(state, kRaw), slots.read(state, kTree), slots.read(state, kFrame)}});
+  }
+
+  void note_now(nb::handle state) {
+    Slots slots;
+    NoTraces traces;
+    if (!settled(slots, state.ptr())) traces.wait();
+    note(state.ptr(), slots);
+  }
+
+  void enter(nb::handle self) {
+    nb::object outer = get(bound.active, bound.journal);
+    if (!outer.is_none() && !keep_) return;
+    if (!get(bound.active, bound.frame).is_none()) return;
+    outer_ = std::move(outer);
+    set(bound.active, bound.journal, self.ptr());
+  }
+
+  void leave(bool failed) {
+    if (!outer_.is_valid()) return;
+    const nb::object outer = std::move(outer_);
+    set(bound.active, bound.journal, outer.ptr());
+    std::vector<Change> before = std::move(before_);
+    known_.clear();
+    if (failed) {
+      Slots slots;
+      NoTraces traces;
+      for (const Change& change : before)
+        if (!settled(slots, change.state.ptr())) traces.wait_patiently();
+      make_surely(before);
+    } else if (!outer.is_none()) {
+      nb::inst_ptr<Transaction>(outer)->forget();
+    }
+  }
+
+ private:
+  void forget() {
+    const std::vector<Change> before = std::move(before_);
+    before_.clear();
+    known_.clear();
+  }
+
+  const bool keep_;
+  nb::object outer_;  // valid from `enter` to `leave`, unless it is part of another one
+  std::vector<Change> before_;
+  std::unordered_set<PyObject*> known_;
+};
 
 // Gives the States their values (and trees, where they are not None), as the active trace sees
 // them; outside of traces, also those that had none.
 void store_all(const Items& states, const Items& raws, const Items* trees) {
-  const nb::object frame = get(bound.active, "frame");
   if (raws.size() != states.size() || (trees && trees->size() != states.size()))
     throw nb::value_error("store: there must be one value, and one tree, for each State");
+  const nb::object frame = get(bound.active, bound.frame);
   Slots slots;
   NoTraces traces;
   if (frame.is_none()) {
     for (Py_ssize_t k = 0; k < states.size(); ++k)
-      if (!settled(slots.read(states[k], kFrame))) traces.wait();
-    const nb::object journal = get(bound.active, "journal");
+      if (!settled(slots, states[k])) traces.wait();
+    const nb::object journal = get(bound.active, bound.journal);
     if (!journal.is_none())
-      for (Py_ssize_t k = 0; k < states.size(); ++k) note(journal.ptr(), states[k], slots);
+      for (Py_ssize_t k = 0; k < states.size(); ++k)
+        nb::inst_ptr<Transaction>(journal)->note(states[k], slots);
   }
-  Changes changes;
-  changes.reserve(states.size());
+  std::vector<Change> changes(states.size());
   for (Py_ssize_t k = 0; k < states.size(); ++k) {
-    Change change{nb::borrow(states[k]), {nb::borrow(raws[k]), {}, {}}};
+    Change& change = changes[k];
+    change.state = nb::borrow(states[k]);
+    change.values[kRaw] = nb::borrow(raws[k]);
     if (trees && (*trees)[k] != Py_None) change.values[kTree] = nb::borrow((*trees)[k]);
-    if (slots.read(states[k], kFrame).ptr() == bound.lost) change.values[kFrame] = frame;
-    changes.add(std::move(change));
+    if (slots.holds(states[k], kFrame, bound.lost)) change.values[kFrame] = frame;
   }
-  changes.make();
+  make(changes);
 }
 
 void store(nb::object states, nb::object raws, nb::object trees) {
@@ -221,11 +294,11 @@ void store(nb::object states, nb::object raws, nb::object trees) {
 // What the States hold, as seen outside of traces; null if a trace has one of them.
 nb::object read_all(const Items& states) {
   Slots slots;
-  nb::list raws;
+  const nb::object raws = checked(PyList_New(states.size()));
   nb::ft_lock_guard now(moment);
   for (Py_ssize_t k = 0; k < states.size(); ++k) {
-    if (!slots.read(states[k], kFrame).is_none()) return {};
-    raws.append(slots.read(states[k], kRaw));
+    if (!slots.holds(states[k], kFrame, Py_None)) return {};
+    PyList_SET_ITEM(raws.ptr(), k, slots.read(states[k], kRaw).release().ptr());
   }
   return raws;
 }
@@ -246,8 +319,8 @@ nb::object call(nb::object run, nb::object written, nb::object kept, nb::object 
       checked(PyObject_VectorcallDict(run.ptr(), given.data(), given.size(), named));
   const Items parts(result, "a program gives (result, values after it, values of new States)");
   if (parts.size() != 3) throw nb::value_error("a program gives three things");
-  if (PySequence_Size(parts[2]) == 0 && trees.is_none()) {
-    store_all(Items(written, "written"), Items(parts[1], "values"), nullptr);
+  if (trees.is_none() && PySequence_Size(parts[2]) == 0) {
+    store(written, nb::borrow(parts[1]), trees);
   } else {
     const nb::object all = checked(PySequence_Concat(written.ptr(), fresh.ptr()));
     const nb::object values = checked(PySequence_Concat(parts[1], parts[2]));
@@ -256,49 +329,18 @@ nb::object call(nb::object run, nb::object written, nb::object kept, nb::object 
   return nb::borrow(parts[0]);
 }
 
-void note_now(nb::object states) {
-  const nb::object journal = get(bound.active, "journal");
-  if (journal.is_none()) return;
-  const Items all(states, "states");
-  Slots slots;
-  NoTraces traces;
-  for (Py_ssize_t k = 0; k < all.size(); ++k) {
-    if (!settled(slots.read(all[k], kFrame))) traces.wait();
-    note(journal.ptr(), all[k], slots);
-  }
-}
-
-// Puts back entries (State, raw, tree, frame). Only States without slots of their own can fail, by
-// an interrupt: they are tried again, and the interrupt is raised when all is done.
-void put_back(const Items& entries) {
-  Changes changes;
-  changes.reserve(entries.size());
-  for (Py_ssize_t k = 0; k < entries.size(); ++k) {
-    const Items entry(entries[k], "entry");
-    changes.add(
-        {nb::borrow(entry[0]), {nb::borrow(entry[1]), nb::borrow(entry[2]), nb::borrow(entry[3])}});
-  }
-  for (int tries = 3;;) try {
-      return changes.make();
-    } catch (nb::python_error&) {
-      if (--tries == 0) throw;
-    }
-}
-
-// -- scopes: what `with` begins and ends ---------------------------------------------------------
-
 // Base of a trace in progress. Its end cannot be interrupted half way.
 struct FrameScope {};
 
 nb::object enter_frame(nb::object self) {
   acquire();
   add_to(bound.tracing, "depth", 1);
-  set(self.ptr(), "parent", get(bound.active, "frame").ptr());
-  set(bound.active, "frame", self.ptr());
+  checked(PyObject_SetAttrString(self.ptr(), "parent", get(bound.active, bound.frame).ptr()));
+  set(bound.active, bound.frame, self.ptr());
   return self;
 }
 
-void leave_frame(nb::object self, nb::args) {
+void leave_frame(nb::object self, nb::handle, nb::handle, nb::handle) {
   struct Last {
     ~Last() {
       add_to(bound.tracing, "depth", -1);
@@ -306,70 +348,45 @@ void leave_frame(nb::object self, nb::args) {
     }
   } last;
   const nb::object parent = get(self.ptr(), "parent");
-  set(bound.active, "frame", parent.ptr());
-  put_back(Items(get(self.ptr(), "saved"), "saved"));
+  set(bound.active, bound.frame, parent.ptr());
+  const Items saved(get(self.ptr(), "saved"), "saved"), born(get(self.ptr(), "new"), "new");
+  std::vector<Change> changes;
+  for (Py_ssize_t k = 0; k < saved.size(); ++k) {
+    const Items entry(saved[k], "(State, raw, tree, frame)");
+    changes.push_back(
+        {nb::borrow(entry[0]), {nb::borrow(entry[1]), nb::borrow(entry[2]), nb::borrow(entry[3])}});
+  }
+  make_surely(changes);
   if (!parent.is_none())
     checked(PyDict_Update(get(parent.ptr(), "relied").ptr(), get(self.ptr(), "relied").ptr()));
-  const Items born(get(self.ptr(), "new"), "new");
   Slots slots;
   for (Py_ssize_t k = 0; k < born.size(); ++k) {
     const nb::object frame = slots.read(born[k], kFrame);
-    if (!PyObject_TypeCheck(frame.ptr(), bound.state))  // else it is another State by now
-      slots.write(born[k], kFrame, bound.lost);         // until it is given a value outside
+    if (!PyObject_TypeCheck(frame.ptr(), bound.state))          // else it is another State by now
+      slots.exchange(born[k], kFrame, nb::borrow(bound.lost));  // until it has a value outside
   }
 }
 
-// What happens within is undone by an exception that leaves it.
-struct Transaction {
-  explicit Transaction(bool keep) : keep(keep) {}
-  const bool keep;  // what happened is kept whatever becomes of a transaction around this one
-  nb::object journal, outer;
-};
-
-nb::object enter_transaction(nb::pointer_and_handle<Transaction> self) {
-  nb::object outer = get(bound.active, "journal");
-  const bool inside = !get(bound.active, "frame").is_none();
-  if (!inside && (outer.is_none() || self.p->keep)) {
-    self.p->outer = outer;
-    self.p->journal = nb::dict();
-    set(bound.active, "journal", self.p->journal.ptr());
-  }
-  return nb::borrow(self.h);
-}
-
-void leave_transaction(nb::pointer_and_handle<Transaction> self, nb::object type, nb::args) {
-  const nb::object journal = std::move(self.p->journal), outer = std::move(self.p->outer);
-  if (!journal.is_valid()) return;
-  set(bound.active, "journal", outer.ptr());
-  if (type.is_none()) {
-    if (!outer.is_none()) PyDict_Clear(outer.ptr());
-    return;
-  }
-  NoTraces traces;
-  const nb::object entries = checked(PyDict_Values(journal.ptr()));
-  const Items all(entries, "entries");
-  Slots slots;
-  for (Py_ssize_t k = 0; k < all.size(); ++k) {
-    const Items entry(all[k], "entry");
-    if (!settled(slots.read(entry[0], kFrame))) traces.wait_patiently();
-  }
-  put_back(all);
-}
-
-void bind(nb::handle state, nb::object active, nb::object epoch, nb::object tracing,
+void bind(nb::object state, nb::object active, nb::object epoch, nb::object tracing,
           nb::object lock, nb::object lost) {
-  bound.state = reinterpret_cast<PyTypeObject*>(nb::borrow(state).release().ptr());
+  const char* const slots[] = {"_raw", "_tree", "_frame"};
   for (Slot slot : {kRaw, kTree, kFrame}) {
-    PyObject* found = get(state.ptr(), kNames[slot]).release().ptr();
+    bound.names[slot] = PyUnicode_InternFromString(slots[slot]);
+    PyObject* found = get(state.ptr(), bound.names[slot]).release().ptr();
     if (Py_TYPE(found) != &PyMemberDescr_Type) throw nb::type_error("bind: a State has slots");
     bound.descriptors[slot] = found;
     bound.members[slot] = reinterpret_cast<PyMemberDescrObject*>(found)->d_member;
   }
+  bound.state = reinterpret_cast<PyTypeObject*>(state.release().ptr());
   bound.active = active.release().ptr();
   bound.epoch = epoch.release().ptr();
   bound.tracing = tracing.release().ptr();
   bound.lock = lock.release().ptr();
   bound.lost = lost.release().ptr();
+  bound.frame = PyUnicode_InternFromString("frame");
+  bound.journal = PyUnicode_InternFromString("journal");
+  bound.acquire = PyUnicode_InternFromString("acquire");
+  bound.release = PyUnicode_InternFromString("release");
 }
 
 }  // namespace
@@ -379,13 +396,18 @@ void add_states(nb::module_& m) {
   m.def("store", &store, "states"_a, "raws"_a, "trees"_a.none());
   m.def("call", &call, "run"_a, "written"_a, "kept"_a, "fresh"_a, "trees"_a.none(), "args"_a,
         "kwargs"_a);
-  m.def("note", &note_now, "states"_a);
   nb::class_<FrameScope>(m, "FrameScope")
       .def(nb::init<>())
       .def("__enter__", &enter_frame)
-      .def("__exit__", &leave_frame);
+      .def("__exit__", &leave_frame, "kind"_a.none(), "error"_a.none(), "trace"_a.none());
   nb::class_<Transaction>(m, "Transaction")
       .def(nb::init<bool>(), "keep"_a = false)
-      .def("__enter__", &enter_transaction)
-      .def("__exit__", &leave_transaction, "type"_a.none(), "rest"_a);
+      .def("note", &Transaction::note_now, "state"_a)
+      .def("__enter__", [](nb::handle self) { nb::inst_ptr<Transaction>(self)->enter(self); })
+      .def(
+          "__exit__",
+          [](Transaction& self, nb::handle kind, nb::handle, nb::handle) {
+            self.leave(!kind.is_none());
+          },
+          "kind"_a.none(), "error"_a.none(), "trace"_a.none());
 }

@@ -9,10 +9,10 @@ some of them old and some new, and an interrupt may leave a trace half ended.
   the States; outside of traces also to those that had none.
 - `call(run, written, kept, fresh, trees, args, kwargs)`: `run` on the values of States, and what it
   leaves stored; NotImplemented, and nothing done, if a trace has one of them.
-- `note(states)`: a transaction that is going on will put these back, as if they were written now.
 - `FrameScope`: base of a trace in progress, which begins and ends with it.
 - `Transaction`: what happens within is undone by an exception that leaves it; within another one
-  it is part of that, or with `keep=True` is done for good, with all that came before.
+  it is part of that, or with `keep=True` is done for good, with all that came before.  Whoever
+  writes a State past `store` says so before: `ACTIVE.journal.note(state)`.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ def _store(states: Any, raws: Any, trees: Any) -> None:
     if frame is None and not _settled(states):
         with _Bound.lock:
             return _store(states, raws, trees)
-    if frame is None:
-        _note(states)
+    if frame is None and _Bound.active.journal is not None:
+        for state in states:
+            _Bound.active.journal.note(state)
     for state, raw, tree in zip(states, raws, trees, strict=True):
         state._raw = raw
         if tree is not None and tree is not state._tree:
@@ -71,14 +72,6 @@ def _call(
     out, after, new = run(*given, *args, **kwargs)
     _store([*written, *(fresh if new else ())], [*after, *new], trees)
     return out
-
-
-def _note(states: Any) -> None:
-    journal = _Bound.active.journal
-    if journal is None:
-        return
-    for state in states:
-        journal.setdefault(id(state), (state, state._raw, state._tree, state._frame))
 
 
 def _put_back(entries: Any) -> None:
@@ -109,30 +102,31 @@ class _FrameScope:
 
 class _Transaction:
     def __init__(self, keep: bool = False) -> None:
-        self.keep, self._journal, self._outer = keep, None, None
+        self.keep, self._entered, self._outer, self._before = keep, False, None, {}
 
-    def __enter__(self) -> _Transaction:
+    def note(self, state: Any) -> None:
+        self._before.setdefault(id(state), (state, state._raw, state._tree, state._frame))
+
+    def __enter__(self) -> None:
         active = _Bound.active
         if active.frame is None and (active.journal is None or self.keep):
-            self._outer, self._journal = active.journal, {}
-            active.journal = self._journal
-        return self
+            self._entered, self._outer, active.journal = True, active.journal, self
 
     def __exit__(self, kind: Any, *error: object) -> None:
-        if self._journal is None:
+        if not self._entered:
             return
         _Bound.active.journal = self._outer
         if kind is not None:
             with _Bound.lock:
-                _put_back(self._journal.values())
+                _put_back(self._before.values())
         elif self._outer is not None:
-            self._outer.clear()
+            self._outer._before.clear()
 
 
 try:
     _library: Any = importlib.import_module(f"{_PACKAGE}._native")
-    bind, store, call, note = _library.bind, _library.store, _library.call, _library.note
+    bind, store, call = _library.bind, _library.store, _library.call
     FrameScope, Transaction = _library.FrameScope, _library.Transaction
 except (ImportError, AttributeError):  # not built, or built from older sources
-    bind, store, call, note = _bind, _store, _call, _note
+    bind, store, call = _bind, _store, _call
     FrameScope, Transaction = _FrameScope, _Transaction

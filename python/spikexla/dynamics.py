@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import environ, init
+from .atomic import Transaction
 from .module import Batch, Module
 from .state import ACTIVE, EPOCH, ShortTermState, State, has_tracer
 from .units import attach, is_quantity, mantissa, real
@@ -146,10 +147,13 @@ class Dynamics(Module):
         """The number of elements."""
         return math.prod(self.in_size)
 
-    def _call(self, *args: Any, **kwargs: Any) -> Any:
-        for function in self._before.take():
-            function()
-        return super()._call(*args, **kwargs)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._before:
+            return super().__call__(*args, **kwargs)
+        with Transaction():
+            for function in self._before.take():
+                function()
+            return super().__call__(*args, **kwargs)
 
     # -- inputs -------------------------------------------------------------------------------
 

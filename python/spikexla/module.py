@@ -61,10 +61,7 @@ class Module(tree.Node):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         rely_on(self, "_version")
         with Transaction():
-            return self._call(*args, **kwargs)
-
-    def _call(self, *args: Any, **kwargs: Any) -> Any:
-        return self.update(*args, **kwargs)
+            return self.update(*args, **kwargs)
 
     def __rrshift__(self, x: Any) -> Any:
         """`x >> module` is `module(x)`."""

@@ -128,7 +128,7 @@ class State:
         if self._rule is not None:
             self._obey(raw, tree)
         if frame is None and ACTIVE.journal is not None:
-            atomic.note((self,))
+            ACTIVE.journal.note(self)
         if tree is not self._tree and tree != self._tree:
             self._check_tree(tree, starts)
             atomic.store((self,), (raw,), (tree,))
@@ -312,7 +312,7 @@ class ShortTermState(State):
         if self._frame is None and ACTIVE.frame is None and tree is self._tree:
             # Nothing to report and nothing new to check; a list of its own, see `__init__`.
             if ACTIVE.journal is not None:
-                atomic.note((self,))
+                ACTIVE.journal.note(self)
             self._raw = raw if tree is LEAF else list(raw)
         else:
             self._write(raw if tree is LEAF else tree.unflatten(raw), starts=True)

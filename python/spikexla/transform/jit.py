@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from ..active import ACTIVE, EPOCH, LOST, TRACE_LOCK
-from ..atomic import Transaction, call, note
+from ..atomic import Transaction, call
 from ..state import LEAF, State, rely_on
 from ..value import NOTHING
 from . import trace
@@ -165,7 +165,9 @@ class JittedFunction:
         if not program.donates:
             return call(program.run, *states, trees, args, kwargs)
         with TRACE_LOCK:  # two threads cannot give the same memory away
-            note(program.written)
+            if ACTIVE.journal is not None:
+                for state in program.written:
+                    ACTIVE.journal.note(state)
             _own(program.written)
             return call(program.run, *states, trees, args, kwargs)
 
