@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import spikexla as sx
 from jax.sharding import AxisType, PartitionSpec
+from shard_cases import CHAINS, SHARDED, check_on_shards
 from spikexla import ParamState, State, TraceError
 from spikexla.transform import for_loop, grad, jit, shard_map, vmap
 
@@ -97,3 +98,11 @@ def test_shard_map_among_other_transforms(mesh):
         mesh, P("n"), P("n"),
     )  # fmt: skip
     np.testing.assert_array_equal(np.asarray(inside(xs))[3], [0.0, 9.0, 18.0])
+
+
+@pytest.mark.parametrize("explicit", [False, True], ids=["auto", "explicit"])
+def test_transforms_on_the_cut_part_of_inputs_and_states(explicit):
+    """Each alone, and some in one another; all of these are searched by `nox -s fuzz`."""
+    pairs = np.random.default_rng(int(explicit)).permutation(np.arange(len(SHARDED), len(CHAINS)))
+    chains = CHAINS[: len(SHARDED)] + [CHAINS[k] for k in pairs[:8]]
+    check_on_shards(chains, jnp.linspace(-0.3, 0.7, 6), explicit=explicit)

@@ -219,8 +219,9 @@ def _own(states: list[State]) -> None:
         if state._tree is LEAF:
             if sys.getrefcount(state._raw) > 2 and isinstance(state._raw, jax.Array):
                 state._raw = state._raw.copy()
+        elif sys.getrefcount(state._raw) > 2:  # a transaction holds the list
+            state._raw = [x.copy() if isinstance(x, jax.Array) else x for x in state._raw]
         else:
-            # Lists are never shared between States, so the arrays' own counts tell.
             raws = state._raw
             for k in range(len(raws)):
                 if sys.getrefcount(raws[k]) > 2 and isinstance(raws[k], jax.Array):
