@@ -1,198 +1,18 @@
-// Many States in one call. Python runs signal handlers, and lets other threads go on, between
-// bytecodes only; so what is one call here is one moment for all of them: no Ctrl-C and no other
-// thread comes between the first State and the last. Nothing written in Python runs while values
-// are stored, and old values are let go of at the very end, for that may run anything. Builds of
-// Python without a global lock take `moment` instead.
+// Many States read, stored or put back in one call; see state_slots.h for why.
 #include "states_module.h"
-
-#include <structmember.h>
 
 #include <unordered_set>
 #include <utility>
 #include <vector>
+
+#include "state_slots.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace {
 
-nb::ft_mutex moment;
-
-enum Slot { kRaw, kTree, kFrame };
-
-// What state.py lends at import, and names; kept until the process ends.
-struct Bound {
-  PyTypeObject* state = nullptr;
-  PyObject* names[3] = {};
-  PyObject* descriptors[3] = {};
-  PyMemberDef* members[3] = {};
-  PyObject *active = nullptr, *epoch = nullptr, *tracing = nullptr, *lock = nullptr;
-  PyObject* lost = nullptr;
-  PyObject *frame = nullptr, *journal = nullptr, *acquire = nullptr, *release = nullptr;
-} bound;
-
-nb::object checked(PyObject* made) {
-  if (!made) throw nb::python_error();
-  return nb::steal(made);
-}
-
-void checked(int failed) {
-  if (failed < 0) throw nb::python_error();
-}
-
-nb::object get(PyObject* of, PyObject* name) { return checked(PyObject_GetAttr(of, name)); }
-nb::object get(PyObject* of, const char* name) { return checked(PyObject_GetAttrString(of, name)); }
-
-void set(PyObject* of, PyObject* name, PyObject* value) {
-  checked(PyObject_SetAttr(of, name, value));
-}
-
-void add_to(PyObject* of, const char* name, long change) {
-  const nb::object old = get(of, name), step = checked(PyLong_FromLong(change));
-  const nb::object sum = checked(PyNumber_Add(old.ptr(), step.ptr()));
-  checked(PyObject_SetAttrString(of, name, sum.ptr()));
-}
-
-// A list or tuple, held.
-class Items {
- public:
-  Items(nb::handle of, const char* what) : held_(checked(PySequence_Fast(of.ptr(), what))) {}
-  Py_ssize_t size() const { return PySequence_Fast_GET_SIZE(held_.ptr()); }
-  PyObject* operator[](Py_ssize_t k) const { return PySequence_Fast_GET_ITEM(held_.ptr(), k); }
-
- private:
-  nb::object held_;
-};
-
-// The slots of States. A class that has something else in their place (a value of its own in each
-// thread) is asked through its attributes: those run Python, and so may be interrupted.
-class Slots {
- public:
-  bool plain(PyObject* state) {
-    if (Py_TYPE(state) != seen_) {
-      PyObject* type = reinterpret_cast<PyObject*>(Py_TYPE(state));
-      plain_ = get(type, bound.names[kRaw]).ptr() == bound.descriptors[kRaw];
-      seen_ = Py_TYPE(state);
-    }
-    return plain_;
-  }
-
-  nb::object read(PyObject* state, Slot slot) {
-    if (!plain(state)) return get(state, bound.names[slot]);
-    return checked(PyMember_GetOne(reinterpret_cast<char*>(state), bound.members[slot]));
-  }
-
-  bool holds(PyObject* state, Slot slot, PyObject* what) {
-#ifndef Py_GIL_DISABLED
-    if (plain(state)) return at(state, slot) == what;
-#endif
-    return read(state, slot).ptr() == what;
-  }
-
-  // Writes the value, and gives back the one before.
-  nb::object exchange(PyObject* state, Slot slot, nb::object value) {
-#ifndef Py_GIL_DISABLED
-    if (plain(state) && at(state, slot)) {
-      PyObject* old = at(state, slot);
-      at(state, slot) = value.release().ptr();
-      return nb::steal(old);
-    }
-#endif
-    nb::object old = read(state, slot);
-    if (plain(state))
-      checked(PyMember_SetOne(reinterpret_cast<char*>(state), bound.members[slot], value.ptr()));
-    else set(state, bound.names[slot], value.ptr());
-    return old;
-  }
-
- private:
-  static PyObject*& at(PyObject* state, Slot slot) {
-    char* place = reinterpret_cast<char*>(state) + bound.members[slot]->offset;
-    return *reinterpret_cast<PyObject**>(place);
-  }
-
-  PyTypeObject* seen_ = nullptr;
-  bool plain_ = false;
-};
-
-// A State and what its slots are to hold; afterwards, what they held. Null: left alone.
-struct Change {
-  nb::object state, values[3];
-};
-
-void swap(Slots& slots, Change& change, Slot slot) {
-  nb::object& value = change.values[slot];
-  if (value.is_valid()) value = slots.exchange(change.state.ptr(), slot, value);
-}
-
-// One State with slots of its own kind: all of the change, or none of it.
-void swap(Slots& slots, Change& change) {
-  int slot = kRaw;
-  try {
-    for (; slot <= kFrame; ++slot) swap(slots, change, Slot(slot));
-  } catch (nb::python_error&) {
-    while (slot-- > kRaw) swap(slots, change, Slot(slot));
-    throw;
-  }
-}
-
-// All of the changes, or none: first those that can fail, then those that cannot.
-void make(std::vector<Change>& changes) {
-  Slots slots;
-  size_t done = 0;
-  try {
-    for (; done < changes.size(); ++done)
-      if (!slots.plain(changes[done].state.ptr())) swap(slots, changes[done]);
-  } catch (nb::python_error&) {
-    while (done-- > 0)
-      if (!slots.plain(changes[done].state.ptr())) swap(slots, changes[done]);
-    throw;
-  }
-  bool moved = false;
-  {
-    nb::ft_lock_guard now(moment);
-    for (Change& change : changes) {
-      if (slots.plain(change.state.ptr())) swap(slots, change);
-      const nb::object& before = change.values[kTree];
-      moved |= before.is_valid() && !slots.holds(change.state.ptr(), kTree, before.ptr());
-    }
-  }
-  if (moved) add_to(bound.epoch, "value", 1);
-}
-
-// Makes changes that must be made. Only States with slots of their own kind can fail, by an
-// interrupt: they are tried again.
-void make_surely(std::vector<Change>& changes) {
-  for (int tries = 3;;) try {
-      return make(changes);
-    } catch (nb::python_error&) {
-      if (--tries == 0) throw;
-    }
-}
-
-void acquire() { checked(PyObject_CallMethodNoArgs(bound.lock, bound.acquire)); }
-void release() { checked(PyObject_CallMethodNoArgs(bound.lock, bound.release)); }
-
-// Waits until no other thread has its tracers in States, and keeps it so.
-class NoTraces {
- public:
-  ~NoTraces() {
-    if (held_) release();
-  }
-  void wait() {
-    if (!held_) acquire();  // an interrupt may end this
-    held_ = true;
-  }
-  void wait_patiently() {
-    while (!held_) try {
-        wait();
-      } catch (nb::python_error&) {  // there is an exception on its way already
-      }
-  }
-
- private:
-  bool held_ = false;
-};
+using namespace states;
 
 bool settled(Slots& slots, PyObject* state) {
   return slots.holds(state, kFrame, Py_None) || slots.holds(state, kFrame, bound.lost);
@@ -295,11 +115,16 @@ void store(nb::object states, nb::object raws, nb::object trees) {
 nb::object read_all(const Items& states) {
   Slots slots;
   const nb::object raws = checked(PyList_New(states.size()));
-  nb::ft_lock_guard now(moment);
-  for (Py_ssize_t k = 0; k < states.size(); ++k) {
-    if (!slots.holds(states[k], kFrame, Py_None)) return {};
+  const auto take = [&](Py_ssize_t k) {
+    if (!slots.holds(states[k], kFrame, Py_None)) return false;
     PyList_SET_ITEM(raws.ptr(), k, slots.read(states[k], kRaw).release().ptr());
-  }
+    return true;
+  };
+  for (Py_ssize_t k = 0; k < states.size(); ++k)
+    if (!slots.plain(states[k]) && !take(k)) return {};
+  nb::ft_lock_guard now(moment);  // under it nothing runs that is written in Python
+  for (Py_ssize_t k = 0; k < states.size(); ++k)
+    if (slots.plain(states[k]) && !take(k)) return {};
   return raws;
 }
 
@@ -343,7 +168,11 @@ nb::object enter_frame(nb::object self) {
 void leave_frame(nb::object self, nb::handle, nb::handle, nb::handle) {
   struct Last {
     ~Last() {
-      add_to(bound.tracing, "depth", -1);
+      try {
+        add_to(bound.tracing, "depth", -1);
+      } catch (nb::python_error& error) {
+        error.discard_as_unraisable("spikexla: the end of a trace");
+      }
       release();
     }
   } last;
@@ -353,6 +182,7 @@ void leave_frame(nb::object self, nb::handle, nb::handle, nb::handle) {
   std::vector<Change> changes;
   for (Py_ssize_t k = 0; k < saved.size(); ++k) {
     const Items entry(saved[k], "(State, raw, tree, frame)");
+    if (entry.size() != 4) throw nb::value_error("saved: (State, raw, tree, frame) of each State");
     changes.push_back(
         {nb::borrow(entry[0]), {nb::borrow(entry[1]), nb::borrow(entry[2]), nb::borrow(entry[3])}});
   }

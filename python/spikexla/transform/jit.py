@@ -7,20 +7,19 @@ States.  A call whose program is known costs a list of the states' arrays and a 
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from threading import get_ident
 from typing import Any
 
 import jax
 
-from ..active import ACTIVE, EPOCH, LOST, TRACE_LOCK
-from ..atomic import Transaction, call
-from ..state import LEAF, State, rely_on
-from ..value import NOTHING
+from ..active import ACTIVE, EPOCH, TRACE_LOCK
+from ..atomic import Transaction
+from ..state import rely_on
 from . import trace
 from .program import Miss, Program, kind_of, settings_now
 from .static import StaticArguments, chosen_arguments
+from .storing import note_lost, run_and_store
 from .trace import TRACING, Traced, commit, is_dynamic, join, read, same_trees, split
 
 _MOST_PROGRAMS = 256
@@ -83,9 +82,6 @@ class JittedFunction:
             if all(map(is_dynamic, jax.tree.leaves((data, named)))):
                 raise
             return self._dispatch(args, kwargs)
-        except BaseException:
-            self._note_failure(program)
-            raise
         if out is NotImplemented:  # another thread put its tracers into the states just now
             return self._dispatch(args, kwargs)
         return out if program.whole_out else join(program.out_tree, program.out_statics, out)
@@ -136,21 +132,16 @@ class JittedFunction:
     def _run(self, program: Program, given: tuple[tuple, dict]) -> Any:
         args, kwargs = given
         top = ACTIVE.frame is None
+        program.follow()
         stored = [*program.written, *program.new]
         trees = [*program.written_trees, *program.new_trees]
         out = NotImplemented
         if top and trace.at_top_level():
             trees = same_trees(stored, trees)
-            try:
-                out = self._call(program, trees, args, kwargs)
-            except Miss:
-                raise
-            except BaseException:
-                self._note_failure(program)
-                raise
+            out = self._call(program, trees, args, kwargs)
         if out is NotImplemented:
-            given = read(program.written), read(program.kept)
-            out, after, new = program.run(*given, *args, **kwargs)
+            before = read(program.written), read(program.kept)
+            out, after, new = program.run(*before, *args, **kwargs)
             commit(stored, [*after, *new], trees)
         if top:
             self._remember(program)
@@ -160,27 +151,15 @@ class JittedFunction:
         return out if program.whole_out else join(program.out_tree, program.out_statics, out)
 
     def _call(self, program: Program, trees: list | None, args: tuple, kwargs: dict) -> Any:
-        """Runs the program and stores what it leaves: no interrupt comes between the two."""
         states = program.written, program.kept, program.new
-        if not program.donates:
-            return call(program.run, *states, trees, args, kwargs)
-        with TRACE_LOCK:  # two threads cannot give the same memory away
-            if ACTIVE.journal is not None:
-                for state in program.written:
-                    ACTIVE.journal.note(state)
-            _own(program.written)
-            return call(program.run, *states, trees, args, kwargs)
-
-    def _note_failure(self, program: Program) -> None:
-        """A call that failed has used up what it was given: those states have no value now."""
-        if not program.donates:
-            return
-        with TRACE_LOCK:  # while another thread traces, its tracers are in the states
-            for state in program.written:
-                arrays = [x for x in jax.tree.leaves(state._raw) if isinstance(x, jax.Array)]
-                if any(x.is_deleted() for x in arrays):
-                    state._raw, state._tree, state._frame = [], NOTHING, LOST
-                    EPOCH.bump()
+        try:
+            return run_and_store(program.run, states, trees, args, kwargs, donates=program.donates)
+        except (Miss, TypeError):
+            raise
+        except BaseException:
+            if program.donates:
+                note_lost(program.written)
+            raise
 
     def _remember(self, program: Program) -> None:
         """Keeps the program at hand, unless the next call could mean another one like it."""
@@ -211,18 +190,3 @@ def jit(fun: Callable | None = None, **options: Any) -> Any:
     if not callable(fun):
         raise TypeError(f"jit compiles a function, got {fun!r}")
     return JittedFunction(fun, **options)
-
-
-def _own(states: list[State]) -> None:
-    """Makes every array of the states theirs alone, so that its memory may be given away."""
-    for state in states:
-        if state._tree is LEAF:
-            if sys.getrefcount(state._raw) > 2 and isinstance(state._raw, jax.Array):
-                state._raw = state._raw.copy()
-        elif sys.getrefcount(state._raw) > 2:  # a transaction holds the list
-            state._raw = [x.copy() if isinstance(x, jax.Array) else x for x in state._raw]
-        else:
-            raws = state._raw
-            for k in range(len(raws)):
-                if sys.getrefcount(raws[k]) > 2 and isinstance(raws[k], jax.Array):
-                    raws[k] = raws[k].copy()

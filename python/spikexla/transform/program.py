@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from .. import environ
 from ..active import EPOCH, TRACE_LOCK
 from ..backend import current as current_backend
 from ..module import Module
-from ..state import State, has_tracer
 from .capture import Same, modules_of
 from .static import Constant, StaticArguments
-from .trace import HOLE, Traced, has_hook, is_plain, join, split
+from .storing import keep_copies, may_donate, when_finished
+from .trace import HOLE, Traced, is_plain, join, split
 
 
 class Miss(Exception):
@@ -72,14 +70,12 @@ class Program:
         self._rely(traced)
         self.changed_trees = [None] * len(self.written) + self.new_trees if self.new else None
         states, *arguments = donated
-        # Memory is given away where jax runs a program it knows without code written in Python, so
-        # that no interrupt comes between the call and the storing.
-        self.donates = states and has_hook() and not traced.jaxpr.effects and _arrays(traced)
+        self.donates = states and may_donate(traced)
         self.whole_out = self.plain_out and not self.donates  # the result as the function gave it
         donations = self._donations(self.donates, *arguments)
         self.run = jax.jit(self._body, **donations, **options)
         if traced.jaxpr.effects:
-            self.run = _finished(self.run)  # a callback that raises leaves the States as they were
+            self.run = when_finished(self.run)
 
     def _donations(self, states: bool, positions: frozenset, names: frozenset) -> dict[str, Any]:
         """What to donate, as `jax.jit` counts the arguments of `_body`."""
@@ -104,7 +100,7 @@ class Program:
             raise Miss
         try:
             if self.donates:
-                _keep_copies(self.written)
+                keep_copies(self.written)
             raws = dict(zip(map(id, (*self.written, *self.kept)), (*written, *kept), strict=True))
             traced, self.pending = self.pending, None
             if traced is None:
@@ -125,6 +121,11 @@ class Program:
         if not self.take(traced):
             raise Miss(traced)
         return traced
+
+    def follow(self) -> None:
+        """Goes on with the States that those it was traced with have become another name for."""
+        self.written = [state.root() for state in self.written]
+        self.kept = [state.root() for state in self.kept]
 
     def take(self, traced: Traced) -> bool:
         """Whether a trace with other shapes may share this program; if so it does from now on."""
@@ -200,28 +201,6 @@ class Program:
             for (key, name), owner in owners.items()
             if (key, name) not in known
         ]
-
-
-def _arrays(traced: Traced) -> bool:
-    """Whether all that comes out is plain arrays: jax takes its slow way with typed keys."""
-    out = jax.tree.leaves((traced.out_shapes, traced.written_shapes, traced.new_shapes))
-    return not any(jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended) for x in out)
-
-
-def _keep_copies(states: list[State]) -> None:
-    """Lets the States hold copies of what they gave away to a call that has not run yet."""
-    with jax.ensure_compile_time_eval():
-        for state in states:
-            if state._frame is None and not has_tracer(state._raw):
-                state._raw = jax.tree.map(_copy, state._raw)
-
-
-def _finished(run: Callable) -> Callable:
-    return lambda *args, **kwargs: jax.block_until_ready(run(*args, **kwargs))
-
-
-def _copy(x: Any) -> Any:
-    return jnp.copy(x) if isinstance(x, jax.Array) else x
 
 
 def _signature(args: tuple, kwargs: dict, raws: list) -> tuple:
