@@ -12,6 +12,7 @@
 #include "kernel_rows.h"
 #include "raster_module.h"
 #include "rows_module.h"
+#include "states_module.h"
 #include "wiring_module.h"
 #include "xla/ffi/api/c_api.h"
 
@@ -45,6 +46,7 @@ NB_MODULE(_native, m) {
   add_builders(m);
   add_raster(m);
   add_rows(m);
+  add_states(m);
   add_wiring(m);
   m.def("kernels", [] {
     std::vector<spikexla::Kernel> kernels;

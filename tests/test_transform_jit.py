@@ -247,8 +247,9 @@ def test_what_only_jax_can_shard_is_refused():
             jit(lambda x: x, **{name: jax.devices()[0]})
 
 
+@pytest.mark.parametrize("donate", [False, True], ids=["kept", "donated"])
 @pytest.mark.parametrize("calls", [0, 1], ids=["first call", "kept program"])
-def test_a_failed_call_that_used_up_a_state_says_so(calls):
+def test_an_error_of_a_compiled_call_leaves_every_state_as_it_was(calls, donate):
     state = ShortTermState({"a": jnp.zeros(2)}, name="V")
 
     def f(x):
@@ -256,12 +257,31 @@ def test_a_failed_call_that_used_up_a_state_says_so(calls):
         jit_error_if(x > 5, "too large")
         return x
 
-    f, read = jit(f, donate_states=True), jit(lambda: state.value["a"] + 1)
-    read()
+    f, read = jit(f, donate_states=donate), jit(lambda: state.value["a"] + 1)
     for _ in range(calls):
         f(1.0)
     with pytest.raises(jax.errors.JaxRuntimeError, match="too large"):
-        jax.block_until_ready((f(10.0), state.value))
+        f(10.0)
+    np.testing.assert_array_equal(read(), calls + np.ones(2))
+    f(1.0)
+    np.testing.assert_array_equal(read(), calls + 2 * np.ones(2))
+
+
+def test_a_device_that_failed_with_what_it_was_given_says_so(monkeypatch):
+    state = ShortTermState({"a": jnp.zeros(2)}, name="V")
+    f = jit(lambda x: state.__setattr__("value", {"a": state.value["a"] + x}), donate_states=True)
+    read = jit(lambda: state.value["a"] + 1)
+    for _ in range(2):
+        f(1.0)
+
+    def fails(written, kept, x):
+        written[0][0].delete()
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f._last, "run", fails)
+        with pytest.raises(jax.errors.JaxRuntimeError, match="EXHAUSTED"):
+            f(10.0)
     for use in (lambda: state.value, read, lambda: f(1.0)):
         with pytest.raises(TraceError, match=r"'V' \(created at .*no value.*donate_states"):
             use()

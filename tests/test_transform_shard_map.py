@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import spikexla as sx
 from jax.sharding import AxisType, PartitionSpec
+from shard_cases import CHAINS, SHARDED, check_on_shards
 from spikexla import ParamState, State, TraceError
-from spikexla.transform import for_loop, grad, jit, shard_map, vmap
+from spikexla.connect import fixed_prob
+from spikexla.ops import spike_matvec
+from spikexla.transform import checkpoint, cond, for_loop, grad, jit, scan, shard_map, vmap
 
 P = PartitionSpec
 
@@ -97,3 +100,49 @@ def test_shard_map_among_other_transforms(mesh):
         mesh, P("n"), P("n"),
     )  # fmt: skip
     np.testing.assert_array_equal(np.asarray(inside(xs))[3], [0.0, 9.0, 18.0])
+
+
+@pytest.mark.parametrize("explicit", [False, True], ids=["auto", "explicit"])
+def test_transforms_on_the_cut_part_of_inputs_and_states(explicit):
+    """Each alone, and some in one another; all of these are searched by `nox -s fuzz`."""
+    pairs = np.random.default_rng(int(explicit)).permutation(np.arange(len(SHARDED), len(CHAINS)))
+    chains = CHAINS[: len(SHARDED)] + [CHAINS[k] for k in pairs[:8]]
+    check_on_shards(chains, jnp.linspace(-0.3, 0.7, 6), explicit=explicit)
+
+
+@pytest.mark.parametrize("backend", ["native", "xla"])
+def test_neurons_and_synapses_in_loops_on_shards(backend, dt):
+    """Trials are cut; the gradient of a weight that all shards hold is the sum over them."""
+    mesh = jax.make_mesh((2,), ("n",), axis_types=(AxisType.Explicit,))
+    xs = jnp.asarray(np.random.default_rng(0).normal(20.0, 10.0, (3, 4, 6)), jnp.float32)
+    conn = fixed_prob(6, 7, 0.5, seed=1)
+
+    def made():
+        neurons, weight = sx.LIF(6, tau=10.0, V_th=1.0), ParamState(jnp.asarray(1.3))
+        sx.nn.init_all_states(neurons, batch_size=4)
+
+        def step(total, x):
+            spikes = neurons(x * weight.value)
+            arrived = spike_matvec(conn, weight.value, spikes)
+            return total + arrived.sum(), (arrived, vmap(lambda v: v * weight.value)(arrived))
+
+        def loss(xs):
+            total, arrived = scan(checkpoint(step), 0.0, xs)
+            total = total + cond(total > 0, lambda: (xs**2).sum(), lambda: 0.0)
+            return total, arrived
+
+        def run(xs):
+            grads, arrived = grad(loss, {"w": weight}, argnums=0, has_aux=True)(xs)
+            return *grads, arrived
+
+        return neurons, run
+
+    with sx.backend(backend):
+        (plain, run), (neurons, cut) = made(), made()
+        expected = run(xs)
+        trials = P(None, "n")
+        out = ({"w": P()}, trials, trials)
+        found = shard_map(cut, mesh, trials, out, state_in_specs={neurons.V: P("n")})(xs)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
+    np.testing.assert_allclose(neurons.V.value, plain.V.value, rtol=1e-6)
+    assert float(jnp.abs(expected[2][0]).sum()) > 0  # some spikes arrived

@@ -8,9 +8,8 @@ import numpy as np
 
 from .module import Module
 from .state import State
+from .steps import whole_steps
 from .tree import all_nodes
-
-NEAR = 1e-3  # of a step: a time this close to a whole number of steps is that number
 
 
 @final
@@ -40,9 +39,8 @@ class Clock:
 
     def in_steps(self, dt: float) -> float:
         """The time gone in steps of `dt` ms: a whole number unless dt was another and fits not."""
-        steps = self.ms / dt
-        whole = round(steps)
-        return float(whole) if abs(steps - whole) < NEAR else steps
+        whole = whole_steps(self.ms, dt)
+        return self.ms / dt if whole is None else float(whole)
 
     def advance(self, steps: int, dt: float) -> None:
         """Goes on by `steps` steps of `dt` ms."""

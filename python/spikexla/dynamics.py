@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import environ, init
+from .atomic import Transaction
 from .module import Batch, Module
 from .state import ACTIVE, EPOCH, ShortTermState, State, has_tracer
 from .steps import steps_up
@@ -148,9 +149,12 @@ class Dynamics(Module):
         return math.prod(self.in_size)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        for function in self._before.take():
-            function()
-        return super().__call__(*args, **kwargs)
+        if not self._before:
+            return super().__call__(*args, **kwargs)
+        with Transaction():
+            for function in self._before.take():
+                function()
+            return super().__call__(*args, **kwargs)
 
     # -- inputs -------------------------------------------------------------------------------
 

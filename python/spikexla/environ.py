@@ -58,10 +58,8 @@ class _Cell(State):
     _tree = property(lambda s: s._storage.tree, lambda s, x: setattr(s._storage, "tree", x))
     _frame = property(lambda s: s._storage.frame, lambda s, x: setattr(s._storage, "frame", x))
 
-    def _new_tree(self, tree: Any, starts: bool) -> None:
+    def _check_tree(self, tree: Any, starts: bool) -> None:
         """A key may hold anything, whatever `config` says of states."""
-        EPOCH.bump()
-        self._tree = tree
 
     @property
     def present(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .atomic import Transaction
 from .module import Batch, Module, call_with_batch, traits
 from .tree import all_nodes
 
@@ -46,6 +47,12 @@ def call_order(level: int) -> Callable[[Callable], Callable]:
 def _call_all(target: Module, method: str, args: tuple, kwargs: dict, exclude: Any) -> Module:
     if not isinstance(target, Module):
         raise TypeError(f"expected a Module, got {type(target).__name__}: {target!r}")
+    with Transaction():
+        _call_each(target, method, args, kwargs, exclude)
+    return target
+
+
+def _call_each(target: Module, method: str, args: tuple, kwargs: dict, exclude: Any) -> None:
     late: list[tuple[int, Module]] = []
     for module in all_nodes(target):
         if exclude and isinstance(module, exclude):
@@ -60,4 +67,3 @@ def _call_all(target: Module, method: str, args: tuple, kwargs: dict, exclude: A
             late.append((level, module))
     for _, module in sorted(late, key=lambda entry: entry[0]):
         call_with_batch(module, method, args, kwargs)
-    return target

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from . import tree
+from .atomic import Transaction
 from .config import config, warn_once
 from .describe import describe
 from .filters import to_predicate
@@ -60,7 +61,8 @@ class Module(tree.Node):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         rely_on(self, "_version")
-        return self.update(*args, **kwargs)
+        with Transaction():
+            return self.update(*args, **kwargs)
 
     def __rrshift__(self, x: Any) -> Any:
         """`x >> module` is `module(x)`."""

@@ -13,11 +13,16 @@ from __future__ import annotations
 
 import copy
 import sys
-import threading
 from typing import Any
 
 import jax
 
+from . import atomic
+from .active import ACTIVE as ACTIVE
+from .active import EPOCH as EPOCH
+from .active import LOST as LOST
+from .active import TRACE_LOCK as TRACE_LOCK
+from .active import TRACING
 from .check import Check, Rule
 from .config import config
 from .units import unit_lost, warn_unit_lost
@@ -39,38 +44,6 @@ _PACKAGE = __name__.rpartition(".")[0]
 
 class TraceError(RuntimeError):
     """A State met a trace that cannot see it."""
-
-
-class _Active(threading.local):
-    frame: Any = None
-
-
-class _Epoch:
-    """A number that changes whenever something that compiled functions rely on may have changed.
-
-    Compiled functions compare it first and look closer only when it moved.
-    """
-
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value = 0
-
-    def bump(self) -> None:
-        self.value += 1
-
-
-class _Lost:
-    """Stands in `_frame` for the trace of a State that was born in a trace and never got out."""
-
-    def __repr__(self) -> str:
-        return "<a trace that has ended>"
-
-
-ACTIVE = _Active()
-EPOCH = _Epoch()
-LOST = _Lost()
-TRACE_LOCK = threading.RLock()  # one thread traces at a time; the others wait, see `State._reach`
 
 
 def rely_on(owner: Any, attribute: str) -> None:
@@ -154,9 +127,13 @@ class State:
             self._refuse_strangers(value)
         if self._rule is not None:
             self._obey(raw, tree)
+        if frame is None and ACTIVE.journal is not None:
+            ACTIVE.journal.note(self)
         if tree is not self._tree and tree != self._tree:
-            self._new_tree(tree, starts)
-        self._raw = raw
+            self._check_tree(tree, starts)
+            atomic.store((self,), (raw,), (tree,))
+        else:
+            self._raw = raw
 
     def _rule_of(self, check: Check) -> Rule | None:
         return Rule.of(check, self._raw, self._tree, batched=False)
@@ -166,7 +143,7 @@ class State:
         if broken:
             raise ValueError(f"{self.label}: {broken}. Write such a value, or create it unchecked.")
 
-    def _new_tree(self, tree: Any, starts: bool) -> None:
+    def _check_tree(self, tree: Any, starts: bool) -> None:
         if config.check_trees and self._tree is not NOTHING:
             raise ValueError(
                 f"{self.label} holds {self._tree} and was given {tree}; its structure may not "
@@ -176,8 +153,6 @@ class State:
             lost = unit_lost(self._tree, tree)
             if lost is not None:
                 warn_unit_lost(self.label, lost)
-        EPOCH.bump()
-        self._tree = tree
 
     def _reach(self, reading: bool = False) -> State:
         """The State behind this one, seen by the active trace, whichever saw it last."""
@@ -336,6 +311,8 @@ class ShortTermState(State):
             raw = self._repeated(lead_of(batch_size), raw)
         if self._frame is None and ACTIVE.frame is None and tree is self._tree:
             # Nothing to report and nothing new to check; a list of its own, see `__init__`.
+            if ACTIVE.journal is not None:
+                ACTIVE.journal.note(self)
             self._raw = raw if tree is LEAF else list(raw)
         else:
             self._write(raw if tree is LEAF else tree.unflatten(raw), starts=True)
@@ -382,6 +359,9 @@ class LongTermState(State, metaclass=_Kind):
 
     __slots__ = ()
     _counts_parameters = True
+
+
+atomic.bind(State, ACTIVE, EPOCH, TRACING, TRACE_LOCK, LOST)
 
 
 def is_kind(state: State, kind: type, *, exact: bool = True) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import time
 import traceback
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")  # as the tests have it, before jax is imported
 HERE = Path(__file__).parent
 LAWS = sorted(path.stem.removeprefix("fuzz_") for path in HERE.glob("fuzz_*.py"))
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import random
+from ..atomic import Transaction
 from ..clock import clock_of
 from ..module import Module
 from ..state import ACTIVE, LongTermState, ParamState, State, TraceError, is_kind
@@ -86,11 +87,12 @@ def put(snapshot: Snapshot, states: dict[str, State], where: str) -> None:
         name: _rebuilt(snapshot.arrays[name], snapshot.entries[name], leaf)
         for name, leaf in here.items()
     }
-    for name, state in states.items():
-        value = state.value
-        _, tree = jax.tree.flatten(value, is_leaf=is_quantity)
-        new = [values[leaf] for leaf, _ in _leaves({name: state})]
-        state.value = jax.tree.unflatten(tree, new)
+    with Transaction():
+        for name, state in states.items():
+            value = state.value
+            _, tree = jax.tree.flatten(value, is_leaf=is_quantity)
+            new = [values[leaf] for leaf, _ in _leaves({name: state})]
+            state.value = jax.tree.unflatten(tree, new)
 
 
 def check(entries: dict[str, dict], states: dict[str, State], where: str) -> None:

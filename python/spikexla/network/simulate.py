@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import environ
+from ..atomic import Transaction
 from ..backend import backend as _backend
 from ..clock import clock_of, clocks_in
 from ..module import Module
@@ -261,13 +262,11 @@ def _drive(
 ) -> None:
     """Runs chunk after chunk: each is in the States and in the record, or in neither."""
     clocks, at = clocks_in(net), 0
-    states = [*net.states().values(), *(clock.state for clock in clocks)]
     names = {id(n): name for name, n in recorder.wanted.rasters.items()}
     neurons = {str(path): n for path, n in net.nodes().items() if isinstance(n, Neuron)}
     with patient() as stop_if_asked:
         for n in sizes:
-            before = [state.value for state in states]
-            try:
+            with Transaction(keep=True):
                 out = [np.asarray(x) for x in run.advance(n, first + at)]
                 pairs = zip(run.populations, out[: len(run.populations)], strict=True)
                 fits.check_numbers(neurons, at, n)
@@ -275,10 +274,6 @@ def _drive(
                 for clock in clocks:
                     clock.advance(n, recorder.dt)
                 recorder.take(rasters, out[len(run.populations) :], n)
-            except BaseException:
-                for state, value in zip(states, before, strict=True):
-                    state.value = value
-                raise
             at += n
             report(at, sum(sizes))
             stop_if_asked()

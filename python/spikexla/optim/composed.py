@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
+from ..atomic import Transaction
 from .scheduler import LRScheduler, Rates, of, positive, rates
 from .schedules import one_of
 from .state import OptimState
@@ -122,11 +123,12 @@ class ReduceLROnPlateau(LRScheduler):
         cooling = self.cooling.value > 0
         bad = jnp.where(better | cooling, 0, self.bad_epochs.value + 1)
         reduce = bad > self.patience
-        self.best.value = jnp.where(better, metric, best)
-        self.bad_epochs.value = jnp.where(reduce, 0, bad)
-        self.cooling.value = jnp.where(reduce, self.cooldown, self.cooling.value - cooling)
-        self.reductions.value = self.reductions.value + reduce
-        super().step()
+        with Transaction():
+            self.best.value = jnp.where(better, metric, best)
+            self.bad_epochs.value = jnp.where(reduce, 0, bad)
+            self.cooling.value = jnp.where(reduce, self.cooldown, self.cooling.value - cooling)
+            self.reductions.value = self.reductions.value + reduce
+            super().step()
 
 
 def _checked(schedulers: Sequence[LRScheduler], owner: str) -> list[LRScheduler]:

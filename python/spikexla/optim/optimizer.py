@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, TypedDict
 import jax
 import jax.numpy as jnp
 
+from ..atomic import Transaction
 from ..module import Module
 from ..state import ACTIVE, TraceError, has_tracer
 from ..statedict import StateDict
@@ -28,6 +29,7 @@ class Common(TypedDict, total=False):
     grad_clip_norm: float | None
     grad_clip_value: float | None
     nonfinite: Literal["apply", "skip", "raise"]
+    donate: bool
 
 
 class Optimizer(Module, abc.ABC):
@@ -42,6 +44,9 @@ class Optimizer(Module, abc.ABC):
     grad_clip_value: elements of gradients are cut off at this size.
     nonfinite: a NaN or an infinity in a gradient is applied as it is, or makes the whole update be
     skipped (`skipped` counts them), or is an error and changes nothing (outside of `jit` only).
+
+    donate: an update reuses the memory of the parameters and of what it remembers: that much less
+    at its peak.  An interrupt never takes a value; a device that fails in an update may.
 
     Parameters that hold quantities keep their unit; the rule works on their numbers.
 
@@ -68,6 +73,7 @@ class Optimizer(Module, abc.ABC):
         grad_clip_norm: float | None = None,
         grad_clip_value: float | None = None,
         nonfinite: Literal["apply", "skip", "raise"] = "apply",
+        donate: bool = False,
     ) -> None:
         """`rule` is the name of an optimiser of optax, or a function of its learning rate."""
         super().__init__()
@@ -83,6 +89,7 @@ class Optimizer(Module, abc.ABC):
         self.rule, self.options = rule, options
         self.grad_clip_norm, self.grad_clip_value = grad_clip_norm, grad_clip_value
         self.nonfinite = one_of(nonfinite, "nonfinite", ("apply", "skip", "raise"))
+        self.donate = donate
         rate = learning_rate if lr is None else lr
         rate = self.default_lr if rate is None else rate
         self.param_groups = [ParamGroup(rate, weight_decay, 0)]
@@ -180,14 +187,16 @@ class Optimizer(Module, abc.ABC):
                 )
             self._step(found)
             return
-        if has_tracer(found):  # found out later, the memory of the states would be gone
+        if has_tracer(found):
             raise TraceError(
                 "the gradients are traced by a transform of jax itself (jax.jit, jax.vmap...), "
                 "which cannot carry States. Use the one of the same name in spikexla.transform."
             )
         if self.__dict__.get("_compiled") is None:
-            object.__setattr__(self, "_compiled", jit(self._step, donate_states=True))
-        finite = self.__dict__["_compiled"](found)
+            compiled = jit(self._step, donate_states=self.donate)
+            object.__setattr__(self, "_compiled", compiled)
+        with Transaction(keep=True):  # a module that trains for hours does not lose it in the end
+            finite = self.__dict__["_compiled"](found)
         if self.nonfinite == "raise" and not all(finite.values()):
             bad = ", ".join(repr(name) for name, good in finite.items() if not good)
             raise FloatingPointError(
@@ -296,14 +305,15 @@ class Optimizer(Module, abc.ABC):
             saved_state.restored(group.memory.value, entry["memory"], f"the memory of group {k}")
             for k, (group, entry) in enumerate(zip(self.param_groups, entries, strict=True))
         ]
-        if scheduler is not None:
-            scheduler.load_state_dict(saved["scheduler"])
-        for group, entry, memory in zip(self.param_groups, entries, memories, strict=True):
-            group.memory.value, group.weight_decay = memory, entry["weight_decay"]
-            if isinstance(group.rate, OptimState) and entry["lr"] is not None:
-                group.lr = entry["lr"]
-        self.step_count.value = jnp.asarray(saved["step_count"], jnp.int32)
-        self.skipped.value = jnp.asarray(saved["skipped"], jnp.int32)
+        with Transaction():
+            if scheduler is not None:
+                scheduler.load_state_dict(saved["scheduler"])
+            for group, entry, memory in zip(self.param_groups, entries, memories, strict=True):
+                group.memory.value, group.weight_decay = memory, entry["weight_decay"]
+                if isinstance(group.rate, OptimState) and entry["lr"] is not None:
+                    group.lr = entry["lr"]
+            self.step_count.value = jnp.asarray(saved["step_count"], jnp.int32)
+            self.skipped.value = jnp.asarray(saved["skipped"], jnp.int32)
 
     def __getstate__(self) -> dict[str, Any]:
         kept: Any = super().__getstate__()

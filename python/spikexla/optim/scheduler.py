@@ -8,6 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from ..atomic import Transaction
 from ..module import Module
 from .state import OptimState
 
@@ -71,8 +72,9 @@ class LRScheduler(Module, abc.ABC):
                 f"a {type(self).__name__} remembers {sorted(map(str, states))}, but the saved one "
                 f"has {sorted(saved)}; load it into a scheduler of the class that saved it"
             )
-        for name, value in saved.items():
-            states[name].value = jnp.asarray(value, jnp.result_type(states[name].value))
+        with Transaction():
+            for name, value in saved.items():
+                states[name].value = jnp.asarray(value, jnp.result_type(states[name].value))
 
 
 def rates(values: Rates, what: str) -> tuple[float, ...]:

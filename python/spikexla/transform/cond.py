@@ -15,6 +15,7 @@ from ..state import State
 from .error_if import jit_error_if
 from .staged import staged
 from .trace import HOLE, Traced, commit, read, split
+from .typed import vary, varying
 
 
 class BranchError(TypeError):
@@ -101,8 +102,9 @@ def _switch(branches: tuple[Callable, ...], index: Any, *operands: Any) -> Any:
     return traces[0].result(out)
 
 
-def _cast(value: Any, dtype: Any) -> Any:
-    return jnp.asarray(value, dtype)
+def _cast(value: Any, common: tuple) -> Any:
+    dtype, axes = common
+    return vary(jnp.asarray(value, dtype), axes)
 
 
 def _common_tree(state: State, traces: list[Traced]) -> Any:
@@ -121,7 +123,10 @@ def _common_tree(state: State, traces: list[Traced]) -> Any:
 
 
 def _common_types(traces: list[Traced], written: dict, raws: dict[int, Any]) -> tuple:
-    """The dtype of every result, which all branches must agree on but for weakly typed numbers."""
+    """(dtype, axes of a mesh over which it varies) of every result.
+
+    All branches must agree on the dtype, but for weakly typed numbers.
+    """
     first = traces[0]
     out = first.result([HOLE] * len(first.out_shapes))
     for traced in traces[1:]:
@@ -151,4 +156,4 @@ def _agree(what: str, types: Sequence[Any]) -> Any:
         raise BranchError(
             f"{what} is {found}, depending on the branch; cast or reshape it to one type"
         )
-    return dtype
+    return dtype, frozenset().union(*map(varying, types))

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from ..state import ACTIVE, LEAF
-from .trace import Traced, fill
+from .trace import Traced, commit
 
 
 def eval_shape(f: Callable, *args: Any, return_state_shapes: bool = False, **kwargs: Any) -> Any:
@@ -23,7 +23,7 @@ def eval_shape(f: Callable, *args: Any, return_state_shapes: bool = False, **kwa
     """
     traced = Traced(f, args, kwargs)
     if ACTIVE.frame is None:
-        fill(traced.new, traced.new_shapes, traced.new_trees)
+        commit(traced.new, traced.new_shapes, traced.new_trees)
     result = traced.result(traced.out_shapes)
     if not return_state_shapes:
         return result

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .derivative import Point, Request, derivative
+from .typed import vary_as
 
 
 def grad(
@@ -84,5 +85,5 @@ def _grad(request: Request, *args: Any, **kwargs: Any) -> Any:
 def _vector_grad(request: Request, *args: Any, **kwargs: Any) -> Any:
     point = Point("vector_grad", request, args, kwargs)
     numbers, pull, left = jax.vjp(point.pure, point.start, has_aux=True)
-    (parts,) = pull(list(map(jnp.ones_like, numbers)))
+    (parts,) = pull([vary_as(jnp.ones_like(x), x) for x in numbers])
     return point.results(point.assemble(parts), left)

@@ -7,19 +7,20 @@ States.  A call whose program is known costs a list of the states' arrays and a 
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from threading import get_ident
 from typing import Any
 
 import jax
 
-from ..state import ACTIVE, EPOCH, LEAF, LOST, TRACE_LOCK, State, rely_on
-from ..value import NOTHING
+from ..active import ACTIVE, EPOCH, TRACE_LOCK
+from ..atomic import Transaction
+from ..state import rely_on
 from . import trace
 from .program import Miss, Program, kind_of, settings_now
 from .static import StaticArguments, chosen_arguments
-from .trace import TRACING, Traced, commit, fill, is_dynamic, join, read, split
+from .storing import note_lost, run_and_store
+from .trace import TRACING, Traced, commit, is_dynamic, join, read, same_trees, split
 
 _MOST_PROGRAMS = 256
 
@@ -73,34 +74,24 @@ class JittedFunction:
             data, named = program.data_of(*self._static.mark(args, kwargs)), {}
             if data is None:
                 return self._dispatch(args, kwargs)
-        if self.donate_states:
-            _own(program.written)
-        written = [state._raw for state in program.written]
-        kept = [state._raw for state in program.kept]
-        if TRACING.depth:  # another thread put its tracers into the states just now
-            return self._dispatch(args, kwargs)
         try:
-            out, written, new = program.run(written, kept, *data, **named)
+            out = self._call(program, program.changed_trees, data, named)
         except Miss as miss:
             return self._dispatch(args, kwargs, miss.traced)
         except TypeError:
             if all(map(is_dynamic, jax.tree.leaves((data, named)))):
                 raise
             return self._dispatch(args, kwargs)
-        except BaseException:
-            self._note_failure(program)
-            raise
-        for state, raw in zip(program.written, written):  # noqa: B905 (strict costs time)
-            state._raw = raw
-        if new:
-            fill(program.new, new, program.new_trees)
-        return out if program.plain_out else join(program.out_tree, program.out_statics, out)
+        if out is NotImplemented:  # another thread put its tracers into the states just now
+            return self._dispatch(args, kwargs)
+        return out if program.whole_out else join(program.out_tree, program.out_statics, out)
 
     # -- the slow way: the first call, several programs, calls inside a trace ------------------
 
     def _dispatch(self, args: tuple, kwargs: dict, traced: Traced | None = None) -> Any:
         if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
-            return self.fun(*args, **kwargs)
+            with Transaction():
+                return self.fun(*args, **kwargs)
         args, kwargs = self._static.mark(args, kwargs)
         data, statics, tree = split((args, kwargs))
         settings, kind = settings_now(), kind_of(statics, tree)
@@ -141,34 +132,34 @@ class JittedFunction:
     def _run(self, program: Program, given: tuple[tuple, dict]) -> Any:
         args, kwargs = given
         top = ACTIVE.frame is None
-        if self.donate_states and top:
-            _own(program.written)
-        written, kept = read(program.written), read(program.kept)
-        try:
-            out, written, new = program.run(written, kept, *args, **kwargs)
-        except BaseException:
-            if top:
-                self._note_failure(program)
-            raise
-        commit(program.written, written, program.written_trees)
-        fill(program.new, new, program.new_trees)
+        program.follow()
+        stored = [*program.written, *program.new]
+        trees = [*program.written_trees, *program.new_trees]
+        out = NotImplemented
+        if top and trace.at_top_level():
+            trees = same_trees(stored, trees)
+            out = self._call(program, trees, args, kwargs)
+        if out is NotImplemented:
+            before = read(program.written), read(program.kept)
+            out, after, new = program.run(*before, *args, **kwargs)
+            commit(stored, [*after, *new], trees)
         if top:
             self._remember(program)
         else:
             for owner, name in program.relied:
                 rely_on(owner, name)
-        return out if program.plain_out else join(program.out_tree, program.out_statics, out)
+        return out if program.whole_out else join(program.out_tree, program.out_statics, out)
 
-    def _note_failure(self, program: Program) -> None:
-        """A call that failed has used up what it was given: those states have no value now."""
-        if not self.donate_states:
-            return
-        with TRACE_LOCK:  # while another thread traces, its tracers are in the states
-            for state in program.written:
-                arrays = [x for x in jax.tree.leaves(state._raw) if isinstance(x, jax.Array)]
-                if any(x.is_deleted() for x in arrays):
-                    state._raw, state._tree, state._frame = [], NOTHING, LOST
-                    EPOCH.bump()
+    def _call(self, program: Program, trees: list | None, args: tuple, kwargs: dict) -> Any:
+        states = program.written, program.kept, program.new
+        try:
+            return run_and_store(program.run, states, trees, args, kwargs, donates=program.donates)
+        except (Miss, TypeError):
+            raise
+        except BaseException:
+            if program.donates:
+                note_lost(program.written)
+            raise
 
     def _remember(self, program: Program) -> None:
         """Keeps the program at hand, unless the next call could mean another one like it."""
@@ -184,8 +175,10 @@ def jit(fun: Callable | None = None, **options: Any) -> Any:
     static_argnums, static_argnames: arguments that are constants of the program.  Arguments that
     are no data (modules, states, strings, functions) are constants by themselves.
     donate_states: the memory of a written State is reused for its new value; an array that
-    somebody else still holds is copied first.  donate_argnums, donate_argnames: arguments that are
-    given away in the same sense, without that care.
+    somebody else still holds is copied first, and so is everything in a call that compiles, so that
+    an interrupt finds every State with a value.  A device that fails (out of memory) may take the
+    values with it.  Programs with effects (callbacks, prints) reuse nothing.
+    donate_argnums, donate_argnames: arguments that are given away, without that care.
     Further options go to `jax.jit`.
 
     >>> step = jit(lambda x: net(x))
@@ -197,17 +190,3 @@ def jit(fun: Callable | None = None, **options: Any) -> Any:
     if not callable(fun):
         raise TypeError(f"jit compiles a function, got {fun!r}")
     return JittedFunction(fun, **options)
-
-
-def _own(states: list[State]) -> None:
-    """Makes every array of the states theirs alone, so that its memory may be given away."""
-    for state in states:
-        if state._tree is LEAF:
-            if sys.getrefcount(state._raw) > 2 and isinstance(state._raw, jax.Array):
-                state._raw = state._raw.copy()
-        else:
-            # Lists are never shared between States, so the arrays' own counts tell.
-            raws = state._raw
-            for k in range(len(raws)):
-                if sys.getrefcount(raws[k]) > 2 and isinstance(raws[k], jax.Array):
-                    raws[k] = raws[k].copy()

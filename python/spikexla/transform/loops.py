@@ -16,6 +16,7 @@ from ..state import LEAF, TraceError
 from .progress import ProgressBar, bar_of, showing, watch
 from .staged import staged
 from .trace import HOLE, Traced, commit, join, read, split
+from .typed import vary, vary_as, varying, without_axis
 
 
 class CarryError(TypeError):
@@ -93,13 +94,13 @@ def loop_over(
     length = length_of(xs, length)
     if bar is not None:
         f, xs = watch(f, xs, length, reverse, bar)
-    x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a)[1:], jnp.result_type(a)), xs)
+    x = jax.tree.map(lambda a: without_axis(a, 0), xs)
     loop = _Loop(f, init, x)
 
     def body(carry: tuple, x: list) -> tuple:
         leaves, written = carry
         out, written, _ = loop.traced.call([*leaves, *x], loop.raws(written))
-        return (out[: len(leaves)], written), out[len(leaves) :]
+        return vary_as((out[: len(leaves)], written), loop.start), out[len(leaves) :]
 
     (carry, written), ys = run(
         body, loop.start, list(map(jnp.asarray, jax.tree.leaves(xs))), length
@@ -140,7 +141,7 @@ def _while_loop(subject: tuple, init: Any) -> Any:
     def body(carry: tuple) -> tuple:
         leaves, written = carry
         out, written, _ = loop.traced.call(leaves, loop.raws(written))
-        return out, written
+        return vary_as((out, written), loop.start)
 
     carry, written = jax.lax.while_loop(go_on, body, loop.start)
     loop.commit(written)
@@ -157,7 +158,8 @@ class _Loop:
         leaves, statics, tree = split(init)
         cast: dict[int, Any] = {}
         # A weakly typed value (a Python number) takes the type that the body makes of it, and the
-        # body is traced again with that: 0 + 0.5 turns an int into a float.
+        # body is traced again with that: 0 + 0.5 turns an int into a float.  So does a value that
+        # is the same on all shards of a mesh, where the body makes one that varies.
         while True:
             self.initial = join(tree, statics, leaves)
             traced = Traced(f, (self.initial, x), view=lambda s: cast.get(id(s), s._raw))
@@ -215,12 +217,12 @@ def _cast(what: str, value: Any, shape: Any) -> Any:
             "loop, or cast what is written: .astype(x.dtype)."
         )
     if aval.weak_type or not isinstance(value, jax.Array):
-        return jnp.asarray(value, dtype=shape.dtype)
-    return value
+        value = jnp.asarray(value, dtype=shape.dtype)
+    return vary(value, varying(shape))
 
 
 def _types(carry: Any) -> list:
-    return [jax.typeof(leaf).dtype for leaf in jax.tree.leaves(carry)]
+    return [(jax.typeof(leaf).dtype, varying(leaf)) for leaf in jax.tree.leaves(carry)]
 
 
 def _show(tree: Any) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 import jax
 
 from .. import environ
+from ..active import EPOCH, TRACE_LOCK
 from ..backend import current as current_backend
 from ..module import Module
-from ..state import EPOCH, TRACE_LOCK
 from .capture import Same, modules_of
 from .static import Constant, StaticArguments
+from .storing import keep_copies, may_donate, when_finished
 from .trace import HOLE, Traced, is_plain, join, split
 
 
@@ -67,7 +68,14 @@ class Program:
         self._relied: list[tuple[Any, str, Any]] = []  # (owner, attribute, value) of each
         self._signatures: set = set()
         self._rely(traced)
-        self.run = jax.jit(self._body, **self._donations(*donated), **options)
+        self.changed_trees = [None] * len(self.written) + self.new_trees if self.new else None
+        states, *arguments = donated
+        self.donates = states and may_donate(traced)
+        self.whole_out = self.plain_out and not self.donates  # the result as the function gave it
+        donations = self._donations(self.donates, *arguments)
+        self.run = jax.jit(self._body, **donations, **options)
+        if traced.jaxpr.effects:
+            self.run = when_finished(self.run)
 
     def _donations(self, states: bool, positions: frozenset, names: frozenset) -> dict[str, Any]:
         """What to donate, as `jax.jit` counts the arguments of `_body`."""
@@ -91,6 +99,8 @@ class Program:
         if not TRACE_LOCK.acquire(blocking=False):
             raise Miss
         try:
+            if self.donates:
+                keep_copies(self.written)
             raws = dict(zip(map(id, (*self.written, *self.kept)), (*written, *kept), strict=True))
             traced, self.pending = self.pending, None
             if traced is None:
@@ -98,7 +108,7 @@ class Program:
             self._signatures.add(_signature(args, kwargs, list(raws.values())))
             leaves = jax.tree.leaves((args, kwargs))
             out, written, new = traced.call(leaves, [raws[id(state)] for state in traced.states])
-            return (traced.result(out) if self.plain_out else out), written, new
+            return (traced.result(out) if self.whole_out else out), written, new
         finally:
             TRACE_LOCK.release()
 
@@ -112,6 +122,11 @@ class Program:
             raise Miss(traced)
         return traced
 
+    def follow(self) -> None:
+        """Goes on with the States that those it was traced with have become another name for."""
+        self.written = [state.root() for state in self.written]
+        self.kept = [state.root() for state in self.kept]
+
     def take(self, traced: Traced) -> bool:
         """Whether a trace with other shapes may share this program; if so it does from now on."""
         if not (
@@ -122,6 +137,7 @@ class Program:
             and traced.written_trees == self.written_trees
             and self.plain_out
             and is_plain(traced.out_statics)
+            and (self.whole_out or traced.out_tree == self.out_tree)
         ):
             return False
         self._rely(traced)

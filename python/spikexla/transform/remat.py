@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from .static import StaticArguments
-from .trace import Traced, commit, fill, read, split
+from .trace import Traced, read, split
 
 
 def checkpoint(
@@ -40,8 +40,7 @@ def checkpoint(
         traced = Traced(static.call, args, kwargs)
         again = jax.checkpoint(traced.call, policy=policy, prevent_cse=prevent_cse)
         out, written, new = again(split((args, kwargs))[0], read(traced.states))
-        commit(traced.written, written, traced.written_trees)
-        fill(traced.new, new, traced.new_trees)
+        traced.commit(written, new)
         return traced.result(out)
 
     return run

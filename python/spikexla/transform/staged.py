@@ -12,8 +12,9 @@ from typing import Any
 
 import jax
 
+from ..active import ACTIVE
+from ..atomic import Transaction
 from ..config import config
-from ..state import ACTIVE
 from .capture import Capture, Unkeyable
 from .jit import JittedFunction
 from .trace import at_top_level
@@ -33,19 +34,21 @@ def staged(
     cannot be noticed, run as they are.
     """
     kwargs = kwargs or {}
-    if ACTIVE.frame is not None or not config.cache_eager or not at_top_level():
+    if ACTIVE.frame is not None:
         return transform(subject, *args, **kwargs)
+    if not config.cache_eager or not at_top_level():
+        return _as_it_is(transform, subject, args, kwargs)
     try:
         captured = Capture((transform, subject))
     except Unkeyable:
-        return transform(subject, *args, **kwargs)
+        return _as_it_is(transform, subject, args, kwargs)
     compiled = _kept.get(captured.key)
     if compiled is None:
         # A closure over arrays is kept from its second call on: a fresh batch in each closure
         # would fill the memory with programs that no call ever finds again.
         if captured.has_arrays and hash(captured.key) not in _seen_once:
             _seen_once.append(hash(captured.key))
-            return transform(subject, *args, **kwargs)
+            return _as_it_is(transform, subject, args, kwargs)
 
         def run(*args: Any, **kwargs: Any) -> Any:
             return transform(subject, *args, **kwargs)
@@ -56,6 +59,11 @@ def staged(
     else:
         _kept.move_to_end(captured.key)
     return compiled(*args, **kwargs)
+
+
+def _as_it_is(transform: Callable[..., Any], subject: Any, args: tuple, kwargs: dict) -> Any:
+    with Transaction():
+        return transform(subject, *args, **kwargs)
 
 
 def clear_cache() -> None:

@@ -16,7 +16,10 @@ import jax
 import numpy as np
 from jax.core import Tracer, eval_jaxpr
 
-from ..state import ACTIVE, EPOCH, LOST, TRACE_LOCK, State, TraceError
+from ..active import ACTIVE, LOST
+from ..active import TRACING as TRACING
+from ..atomic import FrameScope, store
+from ..state import State, TraceError
 from ..value import DATA, refuse_objects
 
 # The one private hook: `trace.new_arg` adds an input to a jaxpr while it is being traced, so the
@@ -42,6 +45,11 @@ def current_trace() -> Any:
 def at_top_level() -> bool:
     """Whether jax says that nothing is being traced in this thread."""
     return _trace_ctx is not None and _trace_ctx.trace is _TOP_LEVEL
+
+
+def has_hook() -> bool:
+    """Whether `at_top_level` can say yes."""
+    return _trace_ctx is not None
 
 
 def _new_input(trace: Any, like: Any) -> Any:
@@ -74,26 +82,31 @@ def _ended(tracers: list[Any]) -> bool:
     return False
 
 
-class Frame:
-    """One trace in progress; `lift` gives the raw value with which it sees a State."""
+class Frame(FrameScope):
+    """One trace in progress; `lift` gives the raw value with which it sees a State.
+
+    It begins and ends with `with`: what the States held is put back in one moment.
+    """
 
     def __init__(self, lift: Callable[[Frame, State], Any]) -> None:
+        super().__init__()
         self.lift = lift
         self.parent: Frame | None = None
-        self.trace: Any = None
+        self.trace = current_trace()
         self.states: list[State] = []  # met, in order
         self.new: list[State] = []  # created
         self.written: dict[int, State] = {}
         self.relied: dict[tuple[int, str], Any] = {}  # see `state.rely_on`
-        self._saved: list[tuple[Any, Any, Any]] = []
+        self.saved: list[tuple[State, Any, Any, Any]] = []  # (State, raw, tree, frame) before
 
     def touch(self, state: State) -> None:
         """Registers a State with this trace and, before, with every trace around it."""
         if self.parent is not None and state._frame is not self.parent:
             self.parent.touch(state)
         raw = self.lift(self, state)
-        self._saved.append((state._raw, state._tree, state._frame))
         self.states.append(state)
+        self.saved.append((state, state._raw, state._tree, state._frame))
+        # An interrupt may come after any call, so the two are put in place without one.
         state._raw, state._frame = raw, self
 
     def note_write(self, state: State, raw: Any) -> None:
@@ -128,38 +141,6 @@ class Frame:
         """The states that were written, in the order they were met."""
         return [state for state in self.states if id(state) in self.written]
 
-    def __enter__(self) -> Frame:
-        TRACE_LOCK.acquire()
-        TRACING.depth += 1
-        self.parent, ACTIVE.frame, self.trace = ACTIVE.frame, self, current_trace()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        ACTIVE.frame = self.parent
-        if self.parent is not None:
-            self.parent.relied.update(self.relied)
-        for state, (raw, tree, frame) in zip(self.states, self._saved, strict=True):
-            if tree is not state._tree and tree != state._tree:
-                EPOCH.bump()
-            state._raw, state._tree, state._frame = raw, tree, frame
-        for state in self.new:
-            if not isinstance(state._frame, State):
-                state._frame = LOST  # until `fill` gives it a value outside
-        TRACING.depth -= 1
-        TRACE_LOCK.release()
-
-
-class _Tracing:
-    """How many frames are open, in any thread."""
-
-    __slots__ = ("depth",)
-
-    def __init__(self) -> None:
-        self.depth = 0
-
-
-TRACING = _Tracing()
-
 
 def read(states: Iterable[State]) -> list[Any]:
     """The raw values of the states, as the active trace sees them."""
@@ -168,22 +149,27 @@ def read(states: Iterable[State]) -> list[Any]:
 
 
 def commit(states: Iterable[State], raws: Iterable[Any], trees: Iterable[Any]) -> None:
-    """Writes raw values into the states, reporting to the active trace."""
+    """Writes raw values into the states, all in one moment, reporting to the active trace.
+
+    States created in a trace come to life outside of it in the same way.
+    """
     frame = ACTIVE.frame
-    for state, raw, tree in zip(states, raws, trees, strict=True):
-        state = state if state._frame is frame else state._reach()
-        if frame is not None:
-            frame.note_write(state, raw)
-        else:
+    states, raws = list(states), list(raws)
+    roots = [s if s._frame is frame or s._frame is LOST else s._reach() for s in states]
+    for state, raw in zip(roots, raws, strict=True):
+        if frame is None:
             state._refuse_strangers(raw)
-        state._raw = raw
-        if tree is not state._tree and tree != state._tree:
-            EPOCH.bump()
-            state._tree = tree
+        else:
+            frame.note_write(state, raw)
+            if state._frame is LOST:
+                frame.new.append(state)
+    store(roots, raws, same_trees(roots, trees))
 
 
-# States created in a trace come to life outside of it as written states do.
-fill = commit
+def same_trees(states: Sequence[State], trees: Iterable[Any]) -> list[Any]:
+    """The trees, those that equal the State's own replaced by it: identity tells of a change."""
+    pairs = zip(states, trees, strict=True)
+    return [state._tree if tree == state._tree else tree for state, tree in pairs]
 
 
 _data_types: set[type] = set()  # those met: a look-up is faster than isinstance
@@ -303,6 +289,11 @@ class Traced:
         inputs = [*leaves, *jax.tree.leaves(list(raws))]
         flat = eval_jaxpr(self.jaxpr.jaxpr, self.jaxpr.consts, *inputs)
         return jax.tree.unflatten(self._out_structure, flat)
+
+    def commit(self, written: Sequence[Any], new: Sequence[Any]) -> None:
+        """Gives the States what a call left for them."""
+        states, trees = [*self.written, *self.new], [*self.written_trees, *self.new_trees]
+        commit(states, [*written, *new], trees)
 
     def result(self, leaves: Iterable[Any]) -> Any:
         """What the function returned, with these data leaves."""

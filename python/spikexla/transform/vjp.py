@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from .derivative import Point, Request, assemble, without_units
 from .staged import staged
+from .typed import vary, varying
 
 
 def vjp(
@@ -99,7 +100,7 @@ def _jvp(request: Request, primals: tuple, moving: list, state_tangents: Any) ->
     for start, tree, tangent in zip(point.start, point.trees, given, strict=True):
         types = list(map(jax.typeof, jax.tree.leaves(start)))
         if tangent is None:
-            leaves = [jnp.zeros(t.shape, t.dtype) for t in types]
+            leaves = [vary(jnp.zeros(t.shape, t.dtype), varying(t)) for t in types]
         else:
             leaves = _matching("a tangent of jvp", tangent, tree, types)
         tangents.append(leaves if isinstance(start, list) else leaves[0])
@@ -132,7 +133,8 @@ def _matching(what: str, given: Any, tree: Any, types: list) -> list:
     for leaf, expected in zip(leaves, types, strict=True):
         if jnp.shape(leaf) != expected.shape:
             raise ValueError(f"{what} must have the shape {expected.shape}, got {jnp.shape(leaf)}")
-    return [jnp.asarray(leaf, t.dtype) for leaf, t in zip(leaves, types, strict=True)]
+    pairs = zip(leaves, types, strict=True)
+    return [vary(jnp.asarray(leaf, t.dtype), varying(t)) for leaf, t in pairs]
 
 
 def _from_the_front(n: int, count: int) -> int:

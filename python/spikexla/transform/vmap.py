@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from ..random import RandomState
 from ..state import State
 from .staged import staged
-from .trace import HOLE, Traced, commit, fill, join, read, split
+from .trace import HOLE, Traced, commit, join, read, split
+from .typed import without_axis
 
 
 class BatchAxisError(ValueError):
@@ -121,8 +122,8 @@ def _vmap(subject: tuple, *args: Any, **kwargs: Any) -> Any:
         spmd_axis_name=spmd_name,
     )
     leaves, after, new = _run(run, raws, data, [s.label for s in written if s not in leaving])
-    commit(written, after, [trees[state] for state in written])
-    fill(traced.new, new, traced.new_trees)
+    after_trees = [trees[state] for state in written] + traced.new_trees
+    commit([*written, *traced.new], [*after, *new], after_trees)
     return traced.result(leaves)
 
 
@@ -159,14 +160,13 @@ def _drop(tree: Any, axis: int | None, what: str) -> Any:
         return tree
 
     def one(x: Any) -> jax.ShapeDtypeStruct:
-        shape = list(jnp.shape(x))
+        shape = jnp.shape(x)
         if not -len(shape) <= axis < len(shape):
             raise ValueError(
-                f"vmap over axis {axis} of {what}, an array of shape {tuple(shape)}, which has no "
+                f"vmap over axis {axis} of {what}, an array of shape {shape}, which has no "
                 "such axis; set in_axes (None for what is not mapped) or in_states"
             )
-        del shape[axis]
-        return jax.ShapeDtypeStruct(tuple(shape), jnp.result_type(x))
+        return without_axis(x, axis)
 
     return jax.tree.map(one, tree)
 
