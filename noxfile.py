@@ -103,6 +103,54 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def sanitize(session: nox.Session) -> None:
+    """Native code under ASan and UBSan, then under TSan; `-- --full` for all levels and cases."""
+    install(session, ".[test]", "cmake>=3.24", "ninja>=1.11", "nanobind>=2.9")
+    if not (sys.platform == "linux" and shutil.which("gcc")):
+        session.skip("no gcc on Linux: its sanitizers were not run")
+    for kind in ("address,undefined", "thread"):
+        sanitized(session, kind, session.posargs)
+
+
+def sanitized(session: nox.Session, kind: str, options: list[str]) -> None:
+    """Builds the native tests and the module with these sanitizers, and runs what they watch."""
+    python, tool = session_python(session), kind.partition(",")[0]
+    nanobind = session.run(python, "-m", "nanobind", "--cmake_dir", silent=True).strip()
+    build = ROOT / "build" / "sanitize" / tool
+    levels = "OFF" if "--full" in options else "ON"
+    session.run(
+        "cmake", "-S", ".", "-B", str(build), "-G", "Ninja", "-DSKBUILD=ON", "-DSPIKEXLA_TESTS=ON",
+        "-DSPIKEXLA_CUDA=OFF", f"-DSPIKEXLA_SANITIZE={kind}", f"-DSPIKEXLA_BASELINE_ONLY={levels}",
+        f"-DPython_EXECUTABLE={python}", f"-Dnanobind_DIR={nanobind}",
+    )  # fmt: skip
+    session.run("cmake", "--build", str(build))
+    suppressions = ROOT / "tests" / "sanitize" / "thread.txt"
+    env = {
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1",
+        "TSAN_OPTIONS": f"ignore_noninstrumented_modules=1:suppressions={suppressions}",
+    }
+    session.run("ctest", "--test-dir", str(build), "--output-on-failure", env=env)
+    package = build / "package" / "spikexla"
+    shutil.rmtree(package, ignore_errors=True)
+    shutil.copytree(ROOT / "python" / "spikexla", package)
+    for module in build.glob("_native.*.so"):
+        shutil.copy(module, package)
+    # The runtime of a sanitizer must be there before Python's own libraries.
+    runtimes = ["libasan.so" if tool == "address" else "libtsan.so", "libstdc++.so"]
+    env |= {
+        "LD_PRELOAD": " ".join(gcc_library(session, name) for name in runtimes),
+        "PYTHONPATH": f"{package.parent}:{ROOT / 'tests'}",
+        "JAX_PLATFORMS": "cpu",
+        "SPIKEXLA_POISON": "1",
+    }
+    session.run(python, "tests/sanitize/check.py", *options, env=env)
+
+
+def gcc_library(session: nox.Session, name: str) -> str:
+    return session.run("gcc", f"-print-file-name={name}", silent=True, external=True).strip()
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Every fenced block of the README and of docs/ runs, and so does every example."""
     install(session, ".[test]")

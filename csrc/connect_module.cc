@@ -4,10 +4,9 @@
 
 #include <nanobind/ndarray.h>
 
-#include <stdexcept>
-
 #include "cpu/connect.h"
 #include "cpu/philox.h"
+#include "require.h"
 
 namespace nb = nanobind;
 
@@ -16,18 +15,21 @@ namespace {
 template <class T>
 using Vector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-void require(bool sound, const char* message) {
-  if (!sound) throw std::invalid_argument(message);
+using spikexla::require;
+using spikexla::require_ascending;
+using spikexla::require_range;
+
+int64_t rows_of(size_t begins) {
+  return require_range("the length of indptr", int64_t(begins), 1, int64_t{INT32_MAX} + 1) - 1;
 }
 
 void draw_rows(uint64_t seed, int64_t n_post, bool skip_self, bool distinct,
                Vector<const int64_t> indptr, Vector<int32_t> targets) {
-  const int64_t n_pre = int64_t(indptr.shape(0)) - 1;
-  require(n_pre >= 0 && indptr.data()[0] == 0 && indptr.data()[n_pre] == int64_t(targets.shape(0)),
-          "targets do not fit indptr");
+  const int64_t n_pre = rows_of(indptr.shape(0));
+  require_range("n_post", n_post, 0, INT32_MAX);
+  require_ascending("indptr", indptr.data(), n_pre, int64_t(targets.shape(0)));
   for (int64_t i = 0; i < n_pre; ++i) {
     const int64_t fan = indptr.data()[i + 1] - indptr.data()[i];
-    require(fan >= 0, "indptr falls");
     require(fan == 0 || n_post - skip_self > 0, "no target to draw from");
     require(!distinct || fan <= n_post - (skip_self && i < n_post), "more targets than there are");
   }
@@ -37,9 +39,9 @@ void draw_rows(uint64_t seed, int64_t n_post, bool skip_self, bool distinct,
 
 spikexla::BernoulliRows bernoulli(uint64_t seed, int64_t n_post, double p, bool skip_self,
                                   const Vector<int64_t>& indptr) {
-  require(indptr.shape(0) > 0 && p >= 0 && p <= 1,
-          "indptr needs n_pre + 1 elements, p is in [0, 1]");
-  return {seed, int64_t(indptr.shape(0)) - 1, n_post, p, skip_self};
+  require(p >= 0 && p <= 1, "p is " + std::to_string(p) + ", must be from 0 to 1");
+  return {seed, rows_of(indptr.shape(0)), require_range("n_post", n_post, 0, INT32_MAX), p,
+          skip_self};
 }
 
 void fixed_prob_count(uint64_t seed, int64_t n_post, double p, bool skip_self,
@@ -52,9 +54,13 @@ void fixed_prob_count(uint64_t seed, int64_t n_post, double p, bool skip_self,
 void fixed_prob_fill(uint64_t seed, int64_t n_post, double p, bool skip_self,
                      Vector<int64_t> indptr, Vector<int32_t> targets) {
   const auto rows = bernoulli(seed, n_post, p, skip_self, indptr);
-  require(int64_t(targets.shape(0)) == indptr.data()[rows.n_pre], "targets do not fit indptr");
-  nb::gil_scoped_release release;
-  spikexla::fixed_prob_fill(rows, indptr.data(), targets.data());
+  require_ascending("indptr", indptr.data(), rows.n_pre, int64_t(targets.shape(0)));
+  bool fits;
+  {
+    nb::gil_scoped_release release;
+    fits = spikexla::fixed_prob_fill(rows, indptr.data(), targets.data());
+  }
+  require(fits, "indptr is not what fixed_prob_count counts with these arguments");
 }
 
 void from_arrays(Vector<const int32_t> pre, Vector<const int32_t> post, Vector<int64_t> indptr,
@@ -62,10 +68,10 @@ void from_arrays(Vector<const int32_t> pre, Vector<const int32_t> post, Vector<i
   const size_t total = pre.shape(0);
   require(post.shape(0) == total && targets.shape(0) == total && order.shape(0) == total,
           "the arrays differ in length");
-  const int64_t n_pre = int64_t(indptr.shape(0)) - 1;
-  require(n_pre >= 0, "indptr needs n_pre + 1 elements");
+  const int64_t n_pre = rows_of(indptr.shape(0));
   for (size_t s = 0; s < total; ++s)
-    require(uint32_t(pre.data()[s]) < uint64_t(n_pre), "a source is out of range");
+    if (uint32_t(pre.data()[s]) >= uint64_t(n_pre))
+      require_range("a source", pre.data()[s], 0, n_pre - 1);
   nb::gil_scoped_release release;
   spikexla::from_arrays(pre.data(), post.data(), int64_t(total), n_pre, indptr.data(),
                         targets.data(), order.data());

@@ -21,7 +21,9 @@ struct View {
 
 class Lanes {
  public:
-  // `dims` is the shape (*vmap, time, *lanes) of the widest result; `lane_axes` = rank of `lanes`.
+  Lanes() = default;
+  // `dims` is the shape (*vmap, time, *lanes) of the widest result; `lane_axes` = rank of `lanes`,
+  // which is less than that of `dims`.
   template <class Dims>
   Lanes(const Dims& dims, int64_t lane_axes) : lane_axes_(lane_axes) {
     const int64_t time_axis = int64_t(dims.size()) - 1 - lane_axes;
@@ -47,7 +49,7 @@ class Lanes {
         if (dims[k] != 1 && dims[k] != dims_[lane]) return false;
         view->strides[lane--] = here;
       }
-      stride *= dims[k];
+      if (__builtin_mul_overflow(stride, dims[k], &stride)) return false;
     }
     return true;
   }
@@ -76,13 +78,16 @@ class Lanes {
 
   int64_t steps() const { return steps_; }
   const Axes& dims() const { return dims_; }
-  int64_t row() const { return dims_.back(); }  // lanes that lie side by side
+  int64_t row() const { return dims_.back(); }  // lanes along the last axis
   int64_t rows() const {
     int64_t n = 1;
     for (size_t k = 0; k + 1 < dims_.size(); ++k) n *= dims_[k];
     return n;
   }
   int64_t size() const { return rows() * row(); }
+  // From one lane of a row to the next, in elements: 1 where they lie side by side, 0 where a value
+  // repeats, else the steps of a time axis that lies inside.
+  int64_t lane(const View& view) const { return row() == 1 ? 1 : view.strides.back(); }
 
   // Where lane `lane` of row `row` starts in a view.
   int64_t offset(const View& view, int64_t row, int64_t lane) const {
@@ -102,7 +107,7 @@ class Lanes {
   }
 
   Axes dims_;
-  int64_t lane_axes_, steps_ = 1;
+  int64_t lane_axes_ = 0, steps_ = 1;
   bool fits_ = true;
 };
 

@@ -8,14 +8,18 @@
 
 #include <algorithm>
 #include <array>
-#include <stdexcept>
 #include <string>
 #include <tuple>
+
+#include "require.h"
 
 namespace nb = nanobind;
 
 namespace {
 
+using spikexla::require;
+using spikexla::require_ascending;
+using spikexla::require_range;
 using spikexla::RowRule;
 using spikexla::RowValues;
 using spikexla::abi::Law;
@@ -30,14 +34,10 @@ constexpr std::array<const char*, 6> kKinds = {"fan", "sizes",      "prob",
                                                "all", "one_to_one", "given"};
 constexpr std::array<const char*, 4> kLaws = {"exponential", "uniform", "normal", "lognormal"};
 
-void require(bool sound, const char* message) {
-  if (!sound) throw std::invalid_argument(message);
-}
-
 template <class Names>
 int index_of(const Names& names, const std::string& name) {
   const auto at = std::find(names.begin(), names.end(), name);
-  require(at != names.end(), "unknown kind or law");
+  require(at != names.end(), "there is no kind or law " + name);
   return int(at - names.begin());
 }
 
@@ -58,7 +58,11 @@ Rule make(const std::string& kind, uint64_t seed, int64_t n_pre, int64_t n_post,
           double p, bool skip_self, bool distinct, std::optional<Vector<const int64_t>> indptr,
           std::optional<Vector<const int32_t>> targets, const std::optional<LawArguments>& weight,
           const std::optional<LawArguments>& delay) {
-  Rule made{{}, std::move(indptr), std::move(targets)};
+  require_range("n_pre", n_pre, 0, INT32_MAX);
+  require_range("n_post", n_post, 1, INT32_MAX);
+  require_range("fan", fan, 0, INT32_MAX);
+  require(p >= 0 && p <= 1, "p is " + std::to_string(p) + ", must be from 0 to 1");
+  Rule made{{}, nullptr, std::move(targets)};
   RowRule& r = made.rule;
   r.kind = RowRule::Kind(index_of(kKinds, kind));
   r.seed = seed;
@@ -68,23 +72,23 @@ Rule make(const std::string& kind, uint64_t seed, int64_t n_pre, int64_t n_post,
   r.p = p;
   r.skip_self = skip_self;
   r.distinct = distinct;
-  require(n_pre >= 0 && n_post > 0 && n_post <= INT32_MAX && fan >= 0 && p >= 0 && p <= 1,
-          "a count or p is out of range");
   const bool given = r.kind == RowRule::kGiven;
-  const bool sized = r.kind == RowRule::kSizes || (given && made.indptr);
+  const bool sized = r.kind == RowRule::kSizes || (given && indptr);
   int64_t widest = r.kind == RowRule::kFan ? fan : 0;
   if (sized) {
-    require(made.indptr && int64_t(made.indptr->shape(0)) == n_pre + 1, "indptr is missing");
-    r.indptr = made.indptr->data();
-    require(r.indptr[0] == 0, "indptr starts at 0");
-    for (int64_t i = 0; i < n_pre; ++i) {
-      require(r.indptr[i] <= r.indptr[i + 1], "indptr falls");
-      widest = std::max(widest, r.indptr[i + 1] - r.indptr[i]);
-    }
+    require(bool(indptr), "indptr is missing");
+    require_range("the length of indptr", int64_t(indptr->shape(0)), n_pre + 1, n_pre + 1);
+    made.indptr.reset(new int64_t[n_pre + 1]);
+    std::copy_n(indptr->data(), n_pre + 1, made.indptr.get());
+    r.indptr = made.indptr.get();
+    require_ascending("indptr", r.indptr, n_pre);
+    for (int64_t i = 0; i < n_pre; ++i) widest = std::max(widest, r.indptr[i + 1] - r.indptr[i]);
+    require_range("the longest row of indptr", widest, 0, INT32_MAX);
   }
   if (given) {
-    require(made.targets && int64_t(made.targets->shape(0)) == spikexla::begin_row(r, n_pre),
-            "targets do not fit indptr");
+    require(made.targets.has_value(), "targets are missing");
+    const int64_t total = spikexla::begin_row(r, n_pre);
+    require_range("the length of targets", int64_t(made.targets->shape(0)), total, total);
     r.targets = made.targets->data();
   } else {
     require(widest == 0 || n_post - skip_self > 0, "no target to draw from");
@@ -97,8 +101,13 @@ Rule make(const std::string& kind, uint64_t seed, int64_t n_pre, int64_t n_post,
   return made;
 }
 
+// indptr needs n_pre + 1 elements.
+void require_rows(const RowRule& rule, size_t begins) {
+  require_range("the length of indptr", int64_t(begins), rule.n_pre + 1, rule.n_pre + 1);
+}
+
 void count_rows(const Rule& rule, Vector<int64_t> indptr) {
-  require(int64_t(indptr.shape(0)) == rule.rule.n_pre + 1, "indptr needs n_pre + 1 elements");
+  require_rows(rule.rule, indptr.shape(0));
   nb::gil_scoped_release release;
   spikexla::count_rows(rule.rule, indptr.data());
 }
@@ -106,15 +115,19 @@ void count_rows(const Rule& rule, Vector<int64_t> indptr) {
 void read_rows(const Rule& rule, Vector<const int64_t> indptr, Vector<int32_t> targets,
                Floats weights, Floats delays) {
   const RowRule& r = rule.rule;
-  require(int64_t(indptr.shape(0)) == r.n_pre + 1 &&
-              indptr.data()[r.n_pre] == int64_t(targets.shape(0)),
-          "targets do not fit indptr");
+  require_rows(r, indptr.shape(0));
+  require_ascending("indptr", indptr.data(), r.n_pre, int64_t(targets.shape(0)));
   for (const auto& [values, law] : {std::pair(&weights, &r.weight), std::pair(&delays, &r.delay)})
     require(!*values || (law->drawn && (*values)->shape(0) == targets.shape(0)),
             "values do not fit targets");
-  nb::gil_scoped_release release;
-  spikexla::read_rows(r, indptr.data(), targets.data(), weights ? weights->data() : nullptr,
-                      delays ? delays->data() : nullptr);
+  bool fits;
+  {
+    nb::gil_scoped_release release;
+    fits =
+        spikexla::read_rows(r, indptr.data(), targets.data(), weights ? weights->data() : nullptr,
+                            delays ? delays->data() : nullptr);
+  }
+  require(fits, "indptr is not what count_rows counts for this rule");
 }
 
 void draw_law(uint64_t seed, const LawArguments& law, Vector<float> out) {

@@ -1,6 +1,7 @@
 #include "cpu/connect.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <vector>
 
@@ -96,14 +97,25 @@ void fixed_prob_count(const BernoulliRows& m, int64_t* indptr) {
   for (int64_t i = 0; i < m.n_pre; ++i) indptr[i + 1] += indptr[i];
 }
 
-void fixed_prob_fill(const BernoulliRows& m, const int64_t* indptr, int32_t* targets) {
-  if (indptr[m.n_pre] == 0) return;
+bool fixed_prob_fill(const BernoulliRows& m, const int64_t* indptr, int32_t* targets) {
+  const bool none = m.p <= 0 || m.n_post == 0 || m.n_pre == 0;
+  if (none) return indptr[m.n_pre] == 0;
   const Blocks blocks(m.n_pre, double(m.n_post) * m.p, 1);
+  std::atomic<bool> fits{true};
   on_all_cores(blocks.count(), indptr[m.n_pre], [&](int64_t task) {
-    int32_t* to = targets + indptr[blocks.first(task)];
+    const int64_t end = indptr[blocks.last(task)];
+    int64_t at = indptr[blocks.first(task)];
+    bool same = true;
     walk(
-        m, blocks, task, [&](int64_t, int64_t target) { *to++ = int32_t(target); }, [](int64_t) {});
+        m, blocks, task,
+        [&](int64_t, int64_t target) {
+          if (at < end) targets[at] = int32_t(target);
+          ++at;
+        },
+        [&](int64_t row) { same &= at == indptr[row + 1]; });
+    if (!same) fits = false;
   });
+  return fits;
 }
 
 void from_arrays(const int32_t* pre, const int32_t* post, int64_t total, int64_t n_pre,

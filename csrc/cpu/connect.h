@@ -11,7 +11,7 @@ void draw_rows(uint64_t seed, int64_t n_pre, int64_t n_post, const int64_t* indp
                bool distinct, int32_t* targets);
 
 // In two passes, so that memory is asked for once and in full: the first fills indptr (n_pre + 1),
-// the second targets (indptr[n_pre]).
+// the second targets (indptr[n_pre]). False if an ascending indptr is not that of the first.
 struct BernoulliRows {
   uint64_t seed;
   int64_t n_pre, n_post;
@@ -19,7 +19,7 @@ struct BernoulliRows {
   bool skip_self;
 };
 void fixed_prob_count(const BernoulliRows& rows, int64_t* indptr);
-void fixed_prob_fill(const BernoulliRows& rows, const int64_t* indptr, int32_t* targets);
+bool fixed_prob_fill(const BernoulliRows& rows, const int64_t* indptr, int32_t* targets);
 
 // Synapses pre[s] -> post[s] by source, then target, then s: indptr (n_pre + 1), targets (total),
 // and where each came from: order (total).

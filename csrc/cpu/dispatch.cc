@@ -49,7 +49,7 @@ const Table& choose() {
 
 const std::vector<const Table*>& compiled_levels() {
   static const std::vector<const Table*> levels = {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(SPIKEXLA_BASELINE_ONLY)
       table_avx512(), table_avx2(),
 #endif
       table_baseline()};

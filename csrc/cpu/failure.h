@@ -2,7 +2,9 @@
 #pragma once
 
 #include <atomic>
+#include <exception>
 #include <new>
+#include <stdexcept>
 
 namespace spikexla {
 
@@ -11,9 +13,9 @@ namespace spikexla {
 class Failure {
  public:
   // Static text, or null.
-  const char* why() const { return why_.load(std::memory_order_relaxed); }
+  const char* why() const { return why_.load(std::memory_order_acquire); }
   bool out_of_memory() const { return why() == kNoMemory; }
-  void note(const char* why) { why_.store(why, std::memory_order_relaxed); }
+  void note(const char* why) { why_.store(why, std::memory_order_release); }
 
   template <class Work>
   void guard(const Work& work) {
@@ -21,15 +23,31 @@ class Failure {
     try {
       work();
     } catch (const std::bad_alloc&) {
-      note(kNoMemory);
+      keep(kNoMemory);
+    } catch (const std::length_error&) {  // of a container that can never be so long
+      keep(kNoMemory);
+    } catch (...) {
+      keep("a thread of it met an error that nobody foresaw");
     }
   }
 
+  // Throws the first exception of guarded work, when all of that has ended.
+  void rethrow() const {
+    if (thrown_) std::rethrow_exception(thrown_);
+  }
+
  private:
+  void keep(const char* why) {
+    if (!kept_.exchange(true)) thrown_ = std::current_exception();
+    note(why);
+  }
+
   static constexpr const char* kNoMemory =
       "there is no memory for the spikes under way or the rows drawn for them. Free some";
 
   std::atomic<const char*> why_{nullptr};
+  std::atomic<bool> kept_{false};
+  std::exception_ptr thrown_;
 };
 
 }  // namespace spikexla

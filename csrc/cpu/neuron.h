@@ -6,6 +6,7 @@
 
 #include "cpu/fresh_pages.h"
 #include "cpu/pack_bits.h"
+#include "cpu/streams.h"
 #include "pack.h"
 #include "surrogate.h"
 
@@ -20,67 +21,6 @@ struct Sizes {
   static constexpr int P = size_of<typename Model::template Params<T>, T>;
   static constexpr int X = size_of<typename Model::template Inputs<T>, T>;
 };
-
-template <class T>
-inline void fill(T* to, T value, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) to[i] = value;
-}
-
-template <class T>
-inline void copy(T* to, const T* from, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) to[i] = from[i];
-}
-
-// Rows of N operands at one time step; a repeated value is spread over `room` (N x block) first.
-template <class T, int N, int64_t kBlock>
-class Rows {
- public:
-  // `lanes` of 1 is enough for operands of which only lane 0 is read.
-  SPIKEXLA_HD Rows(const Stream<T>* streams, T* room, int64_t lanes)
-      : room_(room), spread_(lanes < kBlock ? lanes : kBlock) {
-    for (int k = 0; k < N; ++k) seek(streams, k, 0);
-  }
-  SPIKEXLA_HD void step_to(const Stream<T>* streams, int64_t t) {
-    for (int k = 0; k < N; ++k)
-      if (streams[k].time != 0) seek(streams, k, t);
-  }
-  // The rows from lane `i` on, of which the next `kBlock` lanes may be read.
-  SPIKEXLA_HD Arrays<const T, N> from(int64_t i = 0) const {
-    Arrays<const T, N> rows;
-    for (int k = 0; k < N; ++k) rows.at[k] = at_[k] + (repeats_[k] ? 0 : i);
-    return rows;
-  }
-
- private:
-  SPIKEXLA_HD void seek(const Stream<T>* streams, int k, int64_t t) {
-    at_[k] = streams[k].at + t * streams[k].time;
-    repeats_[k] = streams[k].lane == 0;
-    if (repeats_[k]) {
-      fill(room_ + k * kBlock, *at_[k], spread_);
-      at_[k] = room_ + k * kBlock;
-    }
-  }
-
-  T* room_;
-  int64_t spread_;
-  const T* at_[N];
-  bool repeats_[N];
-};
-
-// Fetches lanes [i, i + n) of step t ahead: the processor's own prefetcher stops at every page.
-template <class T>
-SPIKEXLA_HD void prefetch(const Stream<T>* streams, int count, int64_t t, int64_t i, int64_t n) {
-  for (int k = 0; k < count; ++k)
-    for (int64_t j = i; streams[k].lane * streams[k].time != 0 && j < i + n; j += 64 / sizeof(T))
-      __builtin_prefetch(streams[k].at + t * streams[k].time + j);
-}
-
-template <class T>
-inline bool all_uniform(const Stream<T>* streams, int n) {
-  for (int k = 0; k < n; ++k)
-    if (streams[k].lane != 0) return false;
-  return true;
-}
 
 // One step of a block. kUniform: one set of parameters for all lanes, kept in registers.
 template <class Model, class T, bool kUniform, bool kHard, bool kEasy>
@@ -151,13 +91,17 @@ SPIKEXLA_HD void advance_any(bool uniform, bool hard, int64_t lanes,
 template <class Model, class T>
 void neuron_forward(const NeuronForward<T>& a) {
   constexpr int S = Sizes<Model, T>::S, P = Sizes<Model, T>::P, X = Sizes<Model, T>::X;
-  constexpr int64_t kPiece = 512;
+  constexpr int64_t kPiece = kForwardPiece;
+  if (a.steps == 0) {  // there are no inputs to look at
+    for (int k = 0; k < S; ++k) gather(a.state1[k], a.state0[k].at, a.state0[k].lane, a.lanes);
+    return;
+  }
   alignas(64) T room[(S + P + X + 1) * kPiece];
-  T* const unread = room + (S + P + X) * kPiece;  // spikes on their way past the caches
-  const bool uniform = all_uniform(a.params, P);
-  const Rows<T, S, kPiece> start(a.state0, room, a.lanes);
-  const Rows<T, P, kPiece> params(a.params, room + S * kPiece, uniform ? 1 : a.lanes);
-  Rows<T, X, kPiece> inputs(a.inputs, room + (S + P) * kPiece, a.lanes);
+  T* const aside = room + (S + P + X) * kPiece;  // spikes past the caches, or to lanes apart
+  const bool uniform = all_uniform(a.params, P), apart = a.lane != 1;
+  const Rows<T, S> start(a.state0, room, kPiece, a.lanes);
+  const Rows<T, P> params(a.params, room + S * kPiece, kPiece, uniform ? 1 : a.lanes);
+  Rows<T, X> inputs(a.inputs, room + (S + P) * kPiece, kPiece, a.lanes);
   const auto state = [&a](int64_t i) {
     Arrays<T, S> rows;
     for (int k = 0; k < S; ++k) rows.at[k] = a.state1[k] + i;
@@ -175,18 +119,17 @@ void neuron_forward(const NeuronForward<T>& a) {
       const Arrays<const T, S> from = t == 0 ? start.from(i) : as_const(state(i));
       if (a.every != 0 && t % a.every == 0)
         for (int k = 0; k < S; ++k)
-          copy(a.checkpoints[k] + t / a.every * a.checkpoint_row + i, from.at[k], n);
+          scatter(a.checkpoints[k] + t / a.every * a.checkpoint_row + i * a.checkpoint_lane,
+                  a.checkpoint_lane, from.at[k], n);
       if (a.past_cache) prefetch(a.inputs, X, t, i + kPiece, kPiece);
-      T* const spikes = a.spikes + t * a.row + i;
+      T* const spikes = a.spikes + t * a.row + i * a.lane;
       advance_any<Model, T>(uniform, a.hard, n, from, state(i), params.from(i), inputs.from(i),
-                            a.past_cache ? unread : spikes);
-      if (a.past_cache) store_past_cache(spikes, unread, n);
+                            a.past_cache || apart ? aside : spikes);
+      if (apart) scatter(spikes, a.lane, aside, n);
+      else if (a.past_cache) store_past_cache(spikes, aside, n);
     }
   }
   if (a.past_cache) past_cache_done();
-  for (int64_t i = 0; a.steps == 0 && i < a.lanes; i += kPiece)
-    for (int k = 0; k < S; ++k)
-      copy(state(i).at[k], start.from(i).at[k], a.lanes - i < kPiece ? a.lanes - i : kPiece);
 }
 
 template <Surrogate kind, class Model, class T>
@@ -261,58 +204,74 @@ SPIKEXLA_HD void retreat_any(bool want_params, bool uniform, bool hard, Rest... 
   }
 }
 
+// Where a backward pass works: rows of `width` lanes.
+template <class Model, class T>
+struct Scratch {
+  static constexpr int S = Sizes<Model, T>::S, P = Sizes<Model, T>::P, X = Sizes<Model, T>::X;
+  int64_t width;
+  T *states, *slopes, *params, *inputs, *d_spikes, *unwanted;
+
+  Scratch(T* room, int64_t width, int64_t every) : width(width) {
+    const auto take = [&room, width](int64_t rows) {
+      T* taken = room;
+      room += rows * width;
+      return taken;
+    };
+    states = take((every + 1) * S);  // row (k, field): the state before step k of the segment
+    slopes = take(every + 1);
+    params = take(P);
+    inputs = take(X);
+    d_spikes = take(1);
+    unwanted = take(P + X + 1);
+  }
+  Arrays<T, S> state(int64_t k) const {
+    Arrays<T, S> r;
+    for (int f = 0; f < S; ++f) r.at[f] = states + (k * S + f) * width;
+    return r;
+  }
+  T* slope(int64_t k) const { return slopes + k * width; }
+  T* unwanted_param(int f) const { return unwanted + f * width; }
+  T* unwanted_input(int f) const { return unwanted + (P + f) * width; }
+  T* unwanted_spikes() const { return unwanted + (P + X) * width; }
+};
+
 template <class Model, class T>
 void neuron_backward(const NeuronBackward<T>& a) {
   constexpr int S = Sizes<Model, T>::S, P = Sizes<Model, T>::P, X = Sizes<Model, T>::X;
-  constexpr int64_t B = kBackwardLanes;
-  T* room = a.scratch;
-  const auto take = [&room](int64_t rows) {
-    T* taken = room;
-    room += rows * B;
-    return taken;
-  };
-  T* states = take((a.every + 1) * S);  // row (k, field): the state before step k of the segment
-  T* slopes = take(a.every + 1);
-  const bool uniform = all_uniform(a.params, P);
-  const Rows<T, P, B> params(a.params, take(P), a.lanes);
-  Rows<T, X, B> inputs(a.inputs, take(X), a.lanes);
-  Rows<T, 1, B> d_spikes(&a.d_spikes, take(1), a.lanes);
-  T* unwanted = take(P + X + 1);
-  const auto row = [&](int64_t k) {
-    Arrays<T, S> r;
-    for (int f = 0; f < S; ++f) r.at[f] = states + (k * S + f) * B;
-    return r;
-  };
+  const Scratch<Model, T> room(a.scratch, a.width, a.every);
   bool want_params = false;
   Arrays<T, S> ds;
   Arrays<T, P> dp;
   for (int f = 0; f < S; ++f) {
     ds.at[f] = a.d_state0[f];
-    if (a.d_state1[f].lane == 0) fill(ds.at[f], *a.d_state1[f].at, a.lanes);
-    else copy(ds.at[f], a.d_state1[f].at, a.lanes);
+    gather(ds.at[f], a.d_state1[f].at, a.d_state1[f].lane, a.lanes);
   }
   for (int f = 0; f < P; ++f) {
     want_params |= a.d_params[f] != nullptr;
-    dp.at[f] = a.d_params[f] ? a.d_params[f] : unwanted + f * B;
+    dp.at[f] = a.d_params[f] ? a.d_params[f] : room.unwanted_param(f);
     fill(dp.at[f], T(0), a.lanes);
   }
+  if (a.steps == 0) return;  // there are no inputs to look at
+  const bool uniform = all_uniform(a.params, P);
+  const Rows<T, P> params(a.params, room.params, a.width, a.lanes);
+  Rows<T, X> inputs(a.inputs, room.inputs, a.width, a.lanes);
+  Rows<T, 1> d_spikes(&a.d_spikes, room.d_spikes, a.width, a.lanes);
   for (int64_t segment = (a.steps + a.every - 1) / a.every - 1; segment >= 0; --segment) {
     const int64_t first = segment * a.every;
     const int64_t n = a.steps - first < a.every ? a.steps - first : a.every;
     for (int f = 0; f < S; ++f) {
       const Stream<T>& c = a.checkpoints[f];
-      if (c.lane == 0) fill(row(0).at[f], c.at[segment * c.time], a.lanes);
-      else copy(row(0).at[f], c.at + segment * c.time, a.lanes);
+      gather(room.state(0).at[f], c.at + segment * c.time, c.lane, a.lanes);
     }
     for (int64_t k = 0; k < n; ++k) {
       inputs.step_to(a.inputs, first + k);
       if (first + k + 1 < a.steps) prefetch(a.inputs, X, first + k + 1, 0, a.lanes);
-      advance_any<Model, T>(uniform, a.hard, a.lanes, as_const(row(k)), row(k + 1), params.from(),
-                            inputs.from(), unwanted + (P + X) * B);
+      advance_any<Model, T>(uniform, a.hard, a.lanes, as_const(room.state(k)), room.state(k + 1),
+                            params.from(), inputs.from(), room.unwanted_spikes());
     }
     for (int64_t k = 0; k <= n; ++k)
-      slope_any<Model, T>(Surrogate(a.surrogate), a.lanes, as_const(row(k)), params.from(),
-                          a.surrogate_a, a.surrogate_b, slopes + k * B);
+      slope_any<Model, T>(Surrogate(a.surrogate), a.lanes, as_const(room.state(k)), params.from(),
+                          a.surrogate_a, a.surrogate_b, room.slope(k));
     for (int64_t k = n - 1; k >= 0; --k) {
       const int64_t t = first + k;
       inputs.step_to(a.inputs, t);
@@ -320,11 +279,14 @@ void neuron_backward(const NeuronBackward<T>& a) {
       if (t > 0) prefetch(&a.d_spikes, 1, t - 1, 0, a.lanes);
       Arrays<T, X> dx;
       for (int f = 0; f < X; ++f)
-        dx.at[f] = a.d_inputs[f] ? a.d_inputs[f] + t * a.row : unwanted + (P + f) * B;
-      retreat_any<Model, T>(want_params, uniform, a.hard, a.lanes, as_const(row(k)),
-                            as_const(row(k + 1)), params.from(), inputs.from(),
-                            (const T*)(slopes + k * B), (const T*)(slopes + (k + 1) * B),
+        dx.at[f] =
+            a.d_inputs[f] && a.lane == 1 ? a.d_inputs[f] + t * a.row : room.unwanted_input(f);
+      retreat_any<Model, T>(want_params, uniform, a.hard, a.lanes, as_const(room.state(k)),
+                            as_const(room.state(k + 1)), params.from(), inputs.from(),
+                            (const T*)room.slope(k), (const T*)room.slope(k + 1),
                             d_spikes.from().at[0], ds, dp, dx);
+      for (int f = 0; f < X && a.lane != 1; ++f)
+        if (a.d_inputs[f]) scatter(a.d_inputs[f] + t * a.row, a.lane, dx.at[f], a.lanes);
     }
   }
 }
@@ -337,7 +299,7 @@ void neuron_bits(const NeuronBits<T>& a) {
   alignas(64) T room[(P + X + 1) * kBitsLanes];
   T* spikes = room + (P + X) * kBitsLanes;
   const bool uniform = all_uniform(a.params, P) && !a.still;
-  const Rows<T, P, kBitsLanes> params(a.params, room, uniform ? 1 : a.lanes);
+  const Rows<T, P> params(a.params, room, kBitsLanes, uniform ? 1 : a.lanes);
   Arrays<T, S> state;
   for (int k = 0; k < S; ++k) state.at[k] = a.state[k];
   if (a.still) {
@@ -345,7 +307,7 @@ void neuron_bits(const NeuronBits<T>& a) {
       spikes[i] = Model::spiked(load<typename Model::template State<T>, T>(as_const(state), i),
                                 load<typename Model::template Params<T>, T>(params.from(), i));
   } else {
-    const Rows<T, X, kBitsLanes> inputs(a.inputs, room + P * kBitsLanes, a.lanes);
+    const Rows<T, X> inputs(a.inputs, room + P * kBitsLanes, kBitsLanes, a.lanes);
     const auto first = load<typename Model::template Params<T>, T>(params.from(), 0);
     const bool easy = uniform && a.knows_G
                           ? Model::is_easy_up_to(first, a.largest_G)

@@ -11,11 +11,13 @@
 #include <functional>
 #include <memory>
 #include <thread>
+#include <type_traits>
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
 #include "cpu/dispatch.h"
+#include "cpu/failure.h"
 
 namespace spikexla {
 
@@ -61,33 +63,47 @@ class Backoff {
   int spins_ = 0;
 };
 
-// Runs body(task) for every task in [0, tasks) on the caller and at most `helpers` threads of
-// `pool` (anything with Schedule(function)). `body` may refer to the caller's stack.
+// Runs body(task), or body(task, worker), for every task in [0, tasks) on the caller and at most
+// `helpers` threads of `pool` (anything with Schedule(function)). `body` may refer to the caller's
+// stack. Workers are numbered from 0 to `helpers`.
+//
+// The first exception of any thread is thrown on the caller when nobody uses `body` any more; tasks
+// that had not begun by then are left out.
 template <class Pool, class Body>
 void parallel_for(Pool& pool, int64_t tasks, int64_t helpers, const Body& body) {
   struct Shared {
-    std::atomic<int64_t> next{0}, done{0};
+    std::atomic<int64_t> next{0}, done{0}, workers{0};
+    Failure failure;
+  };
+  const auto call = [&body](int64_t task, int64_t worker) {
+    if constexpr (std::is_invocable_v<const Body&, int64_t, int64_t>) body(task, worker);
+    else body(task);
   };
   helpers = std::min<int64_t>({helpers, tasks - 1, abi::thread_limit() - 1});
   if (helpers <= 0) {
     const FlushDenormals flush;
-    for (int64_t i = 0; i < tasks; ++i) body(i);
+    for (int64_t i = 0; i < tasks; ++i) call(i, 0);
     return;
   }
   auto shared = std::make_shared<Shared>();
-  const auto work = [shared, tasks, &body] {
+  const auto work = [shared, tasks, call] {
     const FlushDenormals flush;
-    for (;;) {
+    for (int64_t me = -1;;) {
       const int64_t i = shared->next.fetch_add(1, std::memory_order_relaxed);
       if (i >= tasks) return;  // a late helper leaves here, before it touches `body`
-      body(i);
+      if (me < 0) me = shared->workers.fetch_add(1, std::memory_order_relaxed);
+      shared->failure.guard([&] { call(i, me); });
       shared->done.fetch_add(1, std::memory_order_release);
     }
   };
-  for (int64_t k = 0; k < helpers; ++k) pool.Schedule(std::function<void()>(work));
+  try {
+    for (int64_t k = 0; k < helpers; ++k) pool.Schedule(std::function<void()>(work));
+  } catch (...) {  // a pool that takes no more work: those that came do it
+  }
   work();
   Backoff backoff;
   while (shared->done.load(std::memory_order_acquire) < tasks) backoff.wait();
+  shared->failure.rethrow();
 }
 
 }  // namespace spikexla

@@ -79,7 +79,7 @@ class RowPacker {
   }
 
   int64_t read_feed(const Feed<T>& feed, int64_t row, int64_t at) {
-    const int64_t n = read_row(feed.rule, row, &targets_[at], nullptr, nullptr);
+    const int64_t n = read_row(feed.rule, row, room_ - at, &targets_[at], nullptr, nullptr);
     if (!sound(feed, &targets_[at], n)) return -1;
     Part part{at, at, 0, 0, feed.delays.at && !feed.delays.by_synapse, feed.weights, 0};
     if (!feed.weights) {
@@ -137,8 +137,10 @@ class RowPacker {
       read_values(feed.rule, feed.rule.delay, kDelayStream, row, n, ms);
       const double dt = feed.delays.dt;
       const int32_t ahead = feed.delays.ahead;
-      for (int64_t j = 0; j < n; ++j)
-        note(j, std::max(int32_t(double(ms[j]) / dt + 0.5) - ahead, 0));
+      for (int64_t j = 0; j < n; ++j) {  // what fits no integer is a step that no delay has
+        const double step = double(ms[j]) / dt + 0.5;
+        note(j, step > -1 && step < 65536 ? std::max(int32_t(step) - ahead, 0) : -1);
+      }
     }
     return !outside;
   }

@@ -1,6 +1,7 @@
 #include "cpu/rows.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
@@ -180,12 +181,17 @@ void read_values(const RowRule& r, const RowValues& v, uint32_t stream, int64_t 
                        v.low, v.high, 0, n, to});
 }
 
-int64_t read_row(const RowRule& r, int64_t row, int32_t* targets, float* weights, float* delays) {
+int64_t read_row(const RowRule& r, int64_t row, int64_t most, int32_t* targets, float* weights,
+                 float* delays) {
   int64_t n;
   if (r.kind == RowRule::kProb) {
-    n = bernoulli(r, row, [&](int64_t k, int32_t target) { targets[k] = target; });
+    n = bernoulli(r, row, [&](int64_t k, int32_t target) {
+      if (k < most) targets[k] = target;
+    });
+    if (n > most) return n;
   } else {
     n = count_row(r, row);
+    if (n > most) return n;
     if (r.kind == RowRule::kOneToOne) {
       if (n) *targets = int32_t(row);
     } else if (r.kind == RowRule::kGiven) {
@@ -210,13 +216,16 @@ void count_rows(const RowRule& r, int64_t* indptr) {
   for (int64_t i = 0; i < r.n_pre; ++i) indptr[i + 1] += indptr[i];
 }
 
-void read_rows(const RowRule& r, const int64_t* indptr, int32_t* targets, float* weights,
+bool read_rows(const RowRule& r, const int64_t* indptr, int32_t* targets, float* weights,
                float* delays) {
+  std::atomic<bool> fits{true};
   each_block(r, indptr[r.n_pre], [&](int64_t row) {
-    const int64_t at = indptr[row];
-    read_row(r, row, targets + at, weights ? weights + at : nullptr,
-             delays ? delays + at : nullptr);
+    const int64_t at = indptr[row], most = indptr[row + 1] - at;
+    if (read_row(r, row, most, targets + at, weights ? weights + at : nullptr,
+                 delays ? delays + at : nullptr) != most)
+      fits = false;
   });
+  return fits;
 }
 
 void draw_law(const RowValues& v, uint64_t seed, int64_t n, float* to) {

@@ -57,17 +57,20 @@ inline int64_t begin_row(const RowRule& r, int64_t row) {
   return r.indptr ? r.indptr[row] : row * r.fan;
 }
 
-// Fills count_row elements of each array and returns their number. Null weights or delays are not
+// Fills count_row elements of each array, which have room for `most`, and returns their number. If
+// that is more than `most`, what they hold then means nothing. Null weights or delays are not
 // wanted.
-int64_t read_row(const RowRule& rule, int64_t row, int32_t* targets, float* weights, float* delays);
+int64_t read_row(const RowRule& rule, int64_t row, int64_t most, int32_t* targets, float* weights,
+                 float* delays);
 
 // The weights or delays (`values`, `stream`) of a row of `n` synapses.
 void read_values(const RowRule& rule, const RowValues& values, uint32_t stream, int64_t row,
                  int64_t n, float* to);
 
-// All rows on all cores: first indptr (n_pre + 1), then arrays of indptr[n_pre] elements.
+// All rows on all cores: first indptr (n_pre + 1), then arrays of indptr[n_pre] elements. False if
+// an ascending indptr is not that of the first.
 void count_rows(const RowRule& rule, int64_t* indptr);
-void read_rows(const RowRule& rule, const int64_t* indptr, int32_t* targets, float* weights,
+bool read_rows(const RowRule& rule, const int64_t* indptr, int32_t* targets, float* weights,
                float* delays);
 
 // `n` draws of a law that belong to no row.

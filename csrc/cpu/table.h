@@ -17,8 +17,8 @@ inline constexpr int kMaxPorts = 8;
 template <class T>
 struct Stream {
   const T* at;
-  int64_t lane;  // 0 or 1
-  int64_t time;  // elements from one step to the next
+  int64_t lane;  // elements from one lane to the next; 1: they lie side by side
+  int64_t time;  // and from one step to the next
 };
 
 // The huge pages of a result in fresh memory: every `of`-th of them, the `turn`-th first, is for
@@ -38,10 +38,10 @@ struct NeuronForward {
   T* state1[kMaxFields];
   T* checkpoints[kMaxFields];
   T* spikes;
-  int64_t row;             // elements from one time step of `spikes` to the next
-  int64_t checkpoint_row;  // likewise of `checkpoints`
-  bool past_cache;         // spikes are too many to be found in a cache later
-  PageTurns pages;         // of the spikes
+  int64_t row, lane;  // elements from one time step of `spikes` to the next, and from lane to lane
+  int64_t checkpoint_row, checkpoint_lane;  // likewise of `checkpoints`
+  bool past_cache;                          // spikes are too many to be found in a cache later
+  PageTurns pages;                          // of the spikes
 };
 
 // The transpose of the above. A null pointer in d_inputs or d_params means: not wanted.
@@ -56,8 +56,9 @@ struct NeuronBackward {
   T* d_state0[kMaxFields];
   T* d_inputs[kMaxFields];
   T* d_params[kMaxFields];
-  int64_t row;  // of d_inputs
-  T* scratch;   // neuron_scratch() elements
+  int64_t row, lane;  // of d_inputs
+  int64_t width;      // lanes of a row of scratch: `lanes` or more
+  T* scratch;         // backward_rows() of them
 };
 
 // One dense step of a population inside a running network; spikes leave as bits.
@@ -133,11 +134,12 @@ struct Table {
 
 inline constexpr int64_t kBitsLanes = 1024;  // most lanes of NeuronBits: their drive stays in L1
 inline constexpr int64_t kForwardState = int64_t{1} << 18;  // bytes of a block's state: stays in L2
+inline constexpr int64_t kForwardPiece = 512;  // lanes worked on together; most that may lie apart
 inline constexpr int64_t kBackwardLanes = 1024;  // a page a row; a whole segment stays in L2
 
-// Elements of scratch that `backward` of a model with these counts needs.
-constexpr int64_t neuron_scratch(int num_state, int num_params, int num_inputs, int64_t every) {
-  return kBackwardLanes * ((every + 1) * (num_state + 1) + num_params * 2 + num_inputs * 2 + 2);
+// Rows of scratch that `backward` of a model with these counts needs; `every` is at most the steps.
+constexpr int64_t backward_rows(int num_state, int num_params, int num_inputs, int64_t every) {
+  return (every + 1) * (num_state + 1) + num_params * 2 + num_inputs * 2 + 2;
 }
 
 const Table* table_baseline();

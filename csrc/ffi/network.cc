@@ -23,7 +23,7 @@ void borrow_rows(Reader& r, NetworkPlan<T>* plan) {
 template <class T>
 ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
   NetworkPlan<T> plan = read_network<T>(r, abi::table().neurons, abi::table().num_neurons, steps);
-  if (plan.lent) borrow_rows(r, &plan);
+  if (r.ok() && plan.lent) borrow_rows(r, &plan);
   if (!r.ok()) return invalid("network_run: " + r.complaint());
   if (steps == 0) return ffi::Error::Success();
   const int64_t helpers = std::min<int64_t>(pool.num_threads(), abi::thread_limit() - 1);
@@ -32,19 +32,20 @@ ffi::Error run(ffi::ThreadPool pool, Reader& r, int64_t steps) {
       Probes<T>(std::move(plan.probes)), steps);
   Network<T>::run(network, pool, helpers);
   const Failure& failure = network->failure();
-  if (failure.out_of_memory())
-    return ffi::Error(ffi::ErrorCode::kResourceExhausted,
-                      std::string("spikexla: network_run: ") + failure.why());
+  if (failure.out_of_memory()) return exhausted(std::string("network_run: ") + failure.why());
   if (failure.why()) return invalid(std::string("network_run: ") + failure.why());
   return ffi::Error::Success();
 }
 
 ffi::Error handle(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets rets,
                   ffi::Span<const int64_t> plan, int64_t steps) {
-  if (args.size() == 0) return invalid("network_run: no populations");
-  Reader r(args, rets, plan);
-  return by_float_type(*args.get<ffi::AnyBuffer>(0),
-                       [&](auto zero) { return run<decltype(zero)>(pool, r, steps); });
+  if (args.size() == 0) return invalid("network_run: given no arrays, must be a network's");
+  return guarded("network_run", "Free some.", [&] {
+    poison(args, rets);
+    Reader r(args, rets, plan);
+    return by_float_type(*args.get<ffi::AnyBuffer>(0),
+                         [&](auto zero) { return run<decltype(zero)>(pool, r, steps); });
+  });
 }
 
 XLA_FFI_Error* handler(XLA_FFI_CallFrame* frame) {

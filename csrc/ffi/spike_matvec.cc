@@ -4,7 +4,6 @@
 #include <cstring>
 #include <vector>
 
-#include "ffi/buffers.h"
 #include "ffi/registry.h"
 #include "ffi/sparse_operands.h"
 
@@ -77,10 +76,10 @@ struct Forward {
   // One task scans and delivers everything.
   int64_t alone() const {
     thread_local std::vector<int32_t> ids;
-    ids.resize(std::max<size_t>(ids.size(), size_t(n_pre) + 1));
     thread_local std::vector<int64_t> events;
-    const int64_t blocks = (n_pre + kScanBlock - 1) / kScanBlock;
-    events.resize(size_t(blocks) + 1);
+    const int64_t blocks = ceil_div(n_pre, kScanBlock);
+    lengthen(ids, n_pre + 1);
+    lengthen(events, blocks + 1);
     for (int64_t b = 0; b < blocks; ++b)
       events[b] =
           scan(b * kScanBlock, std::min(n_pre, (b + 1) * kScanBlock), ids.data() + b * kScanBlock);
@@ -92,11 +91,11 @@ struct Forward {
 // A task of the second kind waits for those of the first, which running threads hold.
 template <class T>
 void share(ffi::ThreadPool& pool, const Forward<T>& f, int64_t threads, BadRow& bad) {
-  const int64_t blocks = (f.n_pre + kScanBlock - 1) / kScanBlock;
+  const int64_t blocks = ceil_div(f.n_pre, kScanBlock);
   thread_local std::vector<int32_t> ids_room;
   thread_local std::vector<int64_t> events_room;
-  ids_room.resize(std::max<size_t>(ids_room.size(), size_t(f.n_pre) + 1));
-  events_room.resize(size_t(blocks) + 1);
+  lengthen(ids_room, f.n_pre + 1);
+  lengthen(events_room, blocks + 1);
   int32_t* const ids = ids_room.data();
   int64_t* const events = events_room.data();
   const auto scan = [&](int64_t b) {
@@ -133,19 +132,12 @@ void share(ffi::ThreadPool& pool, const Forward<T>& f, int64_t threads, BadRow& 
   });
 }
 
-ffi::Error forward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets rets) {
-  const int64_t has_init = int64_t(args.size()) - 4;
-  if ((has_init != 0 && has_init != 1) || rets.size() != 1)
-    return invalid("spike_matvec: wrong number of arrays");
-  const auto arg = [&](int64_t k) { return *args.get<ffi::AnyBuffer>(k); };
-  const ffi::AnyBuffer result = **rets.get<ffi::AnyBuffer>(0);
-  const SparseOperands o(arg(has_init), arg(has_init + 1), arg(has_init + 2), arg(has_init + 3),
-                         result);
-  if (!o.fits || (has_init && !alike(arg(0), result))) return misfit(result);
+ffi::Error run_forward(ffi::ThreadPool& pool, const ForwardCall& call) {
+  const SparseOperands& o = call.o;
   Operand init = o.targets;
-  init.data = has_init ? arg(0).untyped_data() : nullptr;
+  init.data = call.has_init ? call.all[0].untyped_data() : nullptr;
   const Batch& batch = o.batch;
-  return by_float_type(result, [&](auto zero) {
+  return by_float_type(call.y(), [&](auto zero) {
     using T = decltype(zero);
     const auto item = [&](int64_t b) {
       return Forward<T>{o.rows.at(batch, b),
@@ -155,7 +147,7 @@ ffi::Error forward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Remaining
                         o.rows.n_pre,
                         o.targets.size,
                         batch.at<const T>(o.weights, b),
-                        has_init ? batch.at<const T>(init, b) : nullptr,
+                        call.has_init ? batch.at<const T>(init, b) : nullptr,
                         o.per_synapse,
                         batch.at<T>(o.targets, b)};
     };
@@ -179,7 +171,7 @@ struct SourceBlocks {
   int64_t n_pre, block;
   SourceBlocks(int64_t n_pre, int64_t total)
       : n_pre(n_pre), block(std::max<int64_t>(1, 8192 * n_pre / std::max<int64_t>(1, total))) {}
-  int64_t count() const { return (n_pre + block - 1) / block; }
+  int64_t count() const { return ceil_div(n_pre, block); }
 };
 
 // Runs body(block, item, view of the rows, first source, last source).
@@ -189,7 +181,7 @@ void over_sources(ffi::ThreadPool& pool, const SparseOperands& o, const Body& bo
   const int64_t items = o.batch.size();
   const SourceBlocks blocks(rows.n_pre, rows.indices.size);
   const int64_t helpers =
-      std::min(most_threads(pool) - 1, items * rows.indices.size / kWorthAHelper);
+      std::min(most_threads(pool) - 1, times(items, rows.indices.size) / kWorthAHelper);
   parallel_for(pool, items == 0 ? 0 : blocks.count(), helpers, [&](int64_t block) {
     for (int64_t b = 0; b < items; ++b)
       body(block, b, rows.at(o.batch, b), block * blocks.block,
@@ -197,11 +189,9 @@ void over_sources(ffi::ThreadPool& pool, const SparseOperands& o, const Body& bo
   });
 }
 
-ffi::Error spikes_vjp(ffi::ThreadPool pool, ffi::AnyBuffer begins, ffi::AnyBuffer targets,
-                      ffi::AnyBuffer weights, ffi::AnyBuffer dy, ffi::Result<ffi::AnyBuffer> out) {
-  const SparseOperands o(begins, targets, weights, *out, dy);
-  if (!o.fits || o.events_only) return misfit(*out);
-  return by_float_type(dy, [&](auto zero) {
+ffi::Error run_spikes_vjp(ffi::ThreadPool& pool, const TransposedCall& call) {
+  const SparseOperands& o = call.o;
+  return by_float_type(call.result(), [&](auto zero) {
     using T = decltype(zero);
     BadRow bad;
     over_sources(
@@ -215,19 +205,19 @@ ffi::Error spikes_vjp(ffi::ThreadPool pool, ffi::AnyBuffer begins, ffi::AnyBuffe
   });
 }
 
-ffi::Error weights_vjp(ffi::ThreadPool pool, ffi::AnyBuffer begins, ffi::AnyBuffer targets,
-                       ffi::AnyBuffer spikes, ffi::AnyBuffer dy, ffi::Result<ffi::AnyBuffer> out) {
-  const SparseOperands o(begins, targets, *out, spikes, dy);
-  if (!o.fits || o.events_only) return misfit(*out);
-  return by_float_type(dy, [&](auto zero) {
+ffi::Error run_weights_vjp(ffi::ThreadPool& pool, const TransposedCall& call) {
+  const SparseOperands& o = call.o;
+  const ffi::AnyBuffer out = call.result();
+  return by_float_type(out, [&](auto zero) {
     using T = decltype(zero);
     BadRow bad;
     const Batch& batch = o.batch;
     const int64_t items = batch.size();
     // Sums of blocks, added up in one order whoever made them.
-    std::vector<T> sums(
-        o.per_synapse ? 0 : SourceBlocks(o.rows.n_pre, o.rows.indices.size).count() * items);
-    if (items == 0) std::memset(out->untyped_data(), 0, out->size_bytes());
+    std::vector<T> sums;
+    const int64_t blocks = SourceBlocks(o.rows.n_pre, o.rows.indices.size).count();
+    if (!o.per_synapse) lengthen(sums, times(blocks, items));
+    if (items == 0) std::memset(out.untyped_data(), 0, out.size_bytes());
     over_sources(
         pool, o,
         [&](int64_t block, int64_t b, const abi::RowsView& view, int64_t first, int64_t last) {
@@ -246,24 +236,38 @@ ffi::Error weights_vjp(ffi::ThreadPool pool, ffi::AnyBuffer begins, ffi::AnyBuff
   });
 }
 
-XLA_FFI_Error* forward_handler(XLA_FFI_CallFrame* frame) {
-  static auto* handler =
-      ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().RemainingArgs().RemainingRets().To(forward).release();
-  return handler->Call(frame);
+// Checks a call, then runs it.
+template <class Call, class Run, class... Of>
+ffi::Error handle(ffi::ThreadPool& pool, ffi::RemainingArgs args, ffi::RemainingRets rets,
+                  const Run& run, Of... of) {
+  return guarded("spike_matvec", "Free some.", [&] {
+    if (auto error = Call::check_number(args, rets); error.failure()) return error;
+    const Call call(args, rets, of...);
+    if (call.error.failure()) return call.error;
+    poison(args, rets);
+    return run(pool, call);
+  });
+}
+
+ffi::Error forward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets rets) {
+  return handle<ForwardCall>(pool, args, rets, run_forward);
+}
+ffi::Error spikes_vjp(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets rets) {
+  return handle<TransposedCall>(pool, args, rets, run_spikes_vjp, false);
+}
+ffi::Error weights_vjp(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets rets) {
+  return handle<TransposedCall>(pool, args, rets, run_weights_vjp, true);
 }
 
 template <auto kFunction>
-XLA_FFI_Error* transposed_handler(XLA_FFI_CallFrame* frame) {
-  static auto* handler = ffi::Ffi::Bind()
-                             .Ctx<ffi::ThreadPool>()
-                             .Arg<ffi::AnyBuffer>()
-                             .Arg<ffi::AnyBuffer>()
-                             .Arg<ffi::AnyBuffer>()
-                             .Arg<ffi::AnyBuffer>()
-                             .Ret<ffi::AnyBuffer>()
-                             .To(kFunction)
-                             .release();
-  return handler->Call(frame);
+XLA_FFI_Error* handler(XLA_FFI_CallFrame* frame) {
+  static auto* bound = ffi::Ffi::Bind()
+                           .Ctx<ffi::ThreadPool>()
+                           .RemainingArgs()
+                           .RemainingRets()
+                           .To(kFunction)
+                           .release();
+  return bound->Call(frame);
 }
 
 }  // namespace
@@ -273,9 +277,9 @@ void add_spike_matvec_kernels(std::vector<Kernel>& kernels) {
     kernels.push_back({std::string("spikexla.spike_matvec.") + part + ".v1", "cpu", "", "", "", "",
                        reinterpret_cast<void*>(handler)});
   };
-  add("forward", &forward_handler);
-  add("spikes_vjp", &transposed_handler<&spikes_vjp>);
-  add("weights_vjp", &transposed_handler<&weights_vjp>);
+  add("forward", &handler<&forward>);
+  add("spikes_vjp", &handler<&spikes_vjp>);
+  add("weights_vjp", &handler<&weights_vjp>);
 }
 
 }  // namespace spikexla

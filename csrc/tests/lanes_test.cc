@@ -78,12 +78,29 @@ void time_axis() {
         "an axis of size 1 repeats");
 }
 
+void time_inside_of_the_lanes() {
+  View spikes, state;
+  Lanes lanes(Shape{3, 7, 1}, 1);  // (vmap, time, lane), so that vmap alone makes the row
+  check(lanes.add(Shape{3, 7, 1}, true, &spikes) && lanes.add(Shape{3, 1}, false, &state), "fits");
+  const std::vector<View*> both = {&spikes, &state};
+  lanes.merge(both);
+  check(lanes.row() == 3 && lanes.lane(spikes) == 7 && lanes.lane(state) == 1,
+        "neighbours of a row lie as far apart as the steps between them");
+  Lanes one(Shape{7, 1}, 1);
+  check(one.add(Shape{7, 1}, true, &spikes), "fits");
+  one.merge(std::vector<View*>{&spikes});
+  check(one.row() == 1 && one.lane(spikes) == 1, "a row of one lane has no neighbours");
+}
+
 void refusals() {
   View v;
   const Lanes lanes(Shape{7, 4, 3}, 2);
   check(!lanes.add(Shape{4}, false, &v), "a lower rank is refused");
   check(!lanes.add(Shape{4, 2}, false, &v), "a size that is neither equal nor 1 is refused");
   check(!lanes.add(Shape{4, 3}, true, &v), "a missing time axis is refused");
+  const int64_t huge = int64_t{1} << 40;
+  const Lanes empty(Shape{0, huge, huge}, 2);
+  check(!empty.add(Shape{huge, huge}, false, &v), "more elements than 64 bits count are refused");
 }
 
 }  // namespace
@@ -105,6 +122,7 @@ int main() {
   }
   merging();
   time_axis();
+  time_inside_of_the_lanes();
   refusals();
   return summary();
 }

@@ -45,6 +45,8 @@ class Run {
     f.steps = b.steps = kSteps;
     f.every = b.every = kEvery;
     f.row = f.checkpoint_row = b.row = kLanes;
+    f.lane = f.checkpoint_lane = b.lane = 1;
+    b.width = kLanes + 5;
     b.surrogate = surrogate_;
     b.surrogate_a = T(0.8);
     b.surrogate_b = T(1.1);
@@ -71,8 +73,8 @@ class Run {
     }
     f.spikes = result(kSteps * kLanes);
     b.d_spikes = {draw(kSteps * kLanes, -1, 1), 1, kLanes};
-    b.scratch =
-        result(abi::neuron_scratch(row_.num_state, row_.num_params, row_.num_inputs, kEvery));
+    b.scratch = result(
+        b.width * abi::backward_rows(row_.num_state, row_.num_params, row_.num_inputs, kEvery));
     const size_t scratch = results_.size() - 1;
     loops<T>(row_).forward(f);
     loops<T>(row_).backward(b);

@@ -77,6 +77,69 @@ void limits() {
   check(abi::thread_limit() >= 1, "without a limit the machine decides");
 }
 
+// A body that throws in task `bad`, on the caller's thread or on a helper's.
+template <class Pool>
+void exception_comes_to_the_caller(const std::string& name, Pool& pool, int64_t bad) {
+  std::atomic<int> inside{0}, inside_later{-1};
+  bool caught = false;
+  try {
+    parallel_for(pool, 100, 3, [&](int64_t i) {
+      ++inside;
+      std::this_thread::sleep_for(std::chrono::microseconds(i == bad ? 0 : 100));
+      --inside;
+      if (i == bad) throw std::bad_alloc();
+    });
+  } catch (const std::bad_alloc&) {
+    caught = true;
+    inside_later = inside.load();
+  }
+  const std::string what = name + " pool, task " + std::to_string(bad);
+  check(caught, what + ": the exception of a task is thrown on the caller");
+  check(inside_later == 0, what + ": and nobody is inside the body any more");
+}
+
+void exceptions() {
+  for (const int64_t bad : {0, 1, 3, 50, 99}) {
+    NeverPool never;
+    exception_comes_to_the_caller("never", never, bad);
+    EagerPool eager;  // the helper has thrown before the caller begins
+    exception_comes_to_the_caller("eager", eager, bad);
+    ThreadsPool threads;
+    exception_comes_to_the_caller("threads", threads, bad);
+    LatePool late;
+    exception_comes_to_the_caller("late", late, bad);
+    late.run();
+  }
+}
+
+// A pool that takes one helper and no more.
+struct FullPool {
+  std::vector<std::thread> threads;
+  void Schedule(Work work) {
+    if (!threads.empty()) throw std::bad_alloc();
+    threads.emplace_back(std::move(work));
+  }
+  ~FullPool() {
+    for (auto& thread : threads) thread.join();
+  }
+};
+
+void a_full_pool() {
+  FullPool full;
+  each_task_once("full", full, 1000, 5);
+}
+
+void workers_are_apart() {
+  ThreadsPool pool;
+  std::atomic<int> busy[4] = {};
+  std::atomic<bool> apart{true};
+  parallel_for(pool, 1000, 3, [&](int64_t, int64_t worker) {
+    if (worker < 0 || worker > 3 || busy[worker].fetch_add(1) != 0) apart = false;
+    else busy[worker].fetch_sub(1);
+  });
+  check(apart, "no two threads are the same worker");
+}
+
 #if defined(__SSE2__)
 void denormals() {
   const unsigned before = _mm_getcsr();
@@ -95,6 +158,9 @@ void denormals() {}
 int main() {
   abi::set_thread_limit(8);
   all_pools();
+  exceptions();
+  a_full_pool();
+  workers_are_apart();
   limits();
   denormals();
   return summary();

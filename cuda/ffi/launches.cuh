@@ -6,7 +6,7 @@
 #include <initializer_list>
 #include <string>
 
-#include "ffi/buffers.h"
+#include "ffi/guarded.h"
 
 namespace spikexla {
 
@@ -24,6 +24,17 @@ inline ffi::Error checked(cudaError_t error, const char* what) {
         "SPIKEXLA_CUDA_ARCHS=native, "
         "or choose the pure JAX path with sx.backend('xla').";
   return ffi::Error::Internal(message);
+}
+
+// The twin of csrc/ffi/guarded.h: results filled with bytes of 0xFF if SPIKEXLA_POISON=1.
+inline ffi::Error poison(cudaStream_t stream, const ffi::RemainingArgs& args,
+                         const ffi::RemainingRets& rets) {
+  cudaError_t error = cudaSuccess;
+  if (wants_poison())
+    each_fresh(args, rets, [&](void* to, size_t bytes) {
+      if (!error) error = cudaMemsetAsync(to, 0xFF, bytes, stream);
+    });
+  return checked(error, "SPIKEXLA_POISON");
 }
 
 }  // namespace spikexla

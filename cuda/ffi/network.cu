@@ -244,7 +244,8 @@ ffi::Error run(cudaStream_t stream, ffi::ScratchAllocator& scratch, Reader& r, i
 
 ffi::Error handle(cudaStream_t stream, ffi::ScratchAllocator scratch, ffi::RemainingArgs args,
                   ffi::RemainingRets rets, ffi::Span<const int64_t> plan, int64_t steps) {
-  if (args.size() == 0) return invalid("network_run: no populations");
+  if (args.size() == 0) return invalid("network_run: given no arrays, must be a network's");
+  if (auto error = poison(stream, args, rets); error.failure()) return error;
   Reader r(args, rets, plan, [stream](void* to, const void* from, size_t bytes) {
     return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream) == cudaSuccess;
   });

@@ -51,7 +51,7 @@ cuda::Operand<T> operand(const Batch& batch, const Operand& from, const Chosen& 
 
 cuda::Rows device_rows(const Batch& batch, const Rows& from, const Chosen& axes) {
   cuda::Rows r{};
-  if (from.indptr.size > 0 && from.fan == 0) {
+  if (from.ragged) {
     if (from.large) r.large = operand<const int64_t>(batch, from.indptr, axes);
     else r.small = operand<const int32_t>(batch, from.indptr, axes);
   }
@@ -71,8 +71,6 @@ ffi::Error too_many_axes() {
   return invalid("spike_matvec: the kernels of a GPU take at most " + std::to_string(kMaxRank) +
                  " batch axes of size above 1. Reshape some into one, or nest fewer vmaps.");
 }
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Blocks of kSparseThreads for `workers` groups of `threads` threads each.
 int64_t sparse_blocks(int64_t workers, int64_t threads) {
@@ -99,16 +97,10 @@ cudaError_t start(cudaStream_t stream, const ffi::AnyBuffer* init, const ffi::An
   return cudaMemcpyAsync(to, init->untyped_data(), bytes, cudaMemcpyDeviceToDevice, stream);
 }
 
-ffi::Error forward(cudaStream_t stream, ffi::RemainingArgs args, ffi::RemainingRets rets) {
-  const int64_t has_init = int64_t(args.size()) - 4;
-  if ((has_init != 0 && has_init != 1) || rets.size() != 1)
-    return invalid("spike_matvec: wrong number of arrays");
-  const auto arg = [&](int64_t k) { return *args.get<ffi::AnyBuffer>(k); };
-  const ffi::AnyBuffer result = **rets.get<ffi::AnyBuffer>(0), first = arg(0);
-  const SparseOperands o(arg(has_init), arg(has_init + 1), arg(has_init + 2), arg(has_init + 3),
-                         result);
-  if (!o.fits || (has_init && !alike(first, result))) return misfit(result);
-  if (too_deep(o.batch)) return too_many_axes();
+ffi::Error forward(cudaStream_t stream, const ForwardCall& call) {
+  const SparseOperands& o = call.o;
+  const ffi::AnyBuffer result = call.y(), first = call.all[0];
+  const bool has_init = call.has_init;
   return by_float_type(result, [&](auto zero) {
     using T = decltype(zero);
     if (const cudaError_t error = start(stream, has_init ? &first : nullptr, result))
@@ -126,12 +118,9 @@ ffi::Error forward(cudaStream_t stream, ffi::RemainingArgs args, ffi::RemainingR
   });
 }
 
-ffi::Error spikes_vjp(cudaStream_t stream, ffi::AnyBuffer begins, ffi::AnyBuffer targets,
-                      ffi::AnyBuffer weights, ffi::AnyBuffer dy, ffi::Result<ffi::AnyBuffer> out) {
-  const SparseOperands o(begins, targets, weights, *out, dy);
-  if (!o.fits || o.events_only) return misfit(*out);
-  if (too_deep(o.batch)) return too_many_axes();
-  return by_float_type(dy, [&](auto zero) {
+ffi::Error spikes_vjp(cudaStream_t stream, const TransposedCall& call) {
+  const SparseOperands& o = call.o;
+  return by_float_type(call.result(), [&](auto zero) {
     using T = decltype(zero);
     const auto axes = all(o.batch);
     const cuda::SpikesVjpArgs<T> a{grid(o.batch, axes),
@@ -180,50 +169,56 @@ cudaError_t weights_vjp(cudaStream_t stream, const SparseOperands& o, const Chos
       stream, sparse_blocks(a.kept.lanes * o.rows.n_pre, cuda::kWarp), kSparseThreads, 0, a);
 }
 
-ffi::Error weights_vjp(cudaStream_t stream, ffi::AnyBuffer begins, ffi::AnyBuffer targets,
-                       ffi::AnyBuffer spikes, ffi::AnyBuffer dy, ffi::Result<ffi::AnyBuffer> out) {
-  const SparseOperands o(begins, targets, *out, spikes, dy);
-  if (!o.fits || o.events_only) return misfit(*out);
-  if (too_deep(o.batch)) return too_many_axes();
+ffi::Error weights_vjp(cudaStream_t stream, const TransposedCall& call) {
+  const SparseOperands& o = call.o;
   const auto summed = repeats(o.batch, o.weights);
   for (size_t k = 0; k < summed.size(); ++k)
     if (o.per_synapse && summed[k] && (o.rows.indptr.strides[k] || o.rows.indices.strides[k]))
       return invalid(
           "spike_matvec: weights that several items share need rows that they share. "
           "Map the weights over the same axis as the connectivity.");
-  return by_float_type(dy, [&](auto zero) {
+  return by_float_type(call.result(), [&](auto zero) {
     using T = decltype(zero);
     if (o.per_synapse) return checked(weights_vjp<T>(stream, o, summed), "spike_matvec");
-    const cudaError_t error = start(stream, nullptr, *out);
+    const cudaError_t error = start(stream, nullptr, call.result());
     return checked(error ? error : shared_weight_vjp<T>(stream, o), "spike_matvec");
   });
 }
 
-XLA_FFI_Error* forward_handler(XLA_FFI_CallFrame* frame) {
-  static auto* handler = ffi::Ffi::Bind()
-                             .Ctx<ffi::PlatformStream<cudaStream_t>>()
-                             .RemainingArgs()
-                             .RemainingRets()
-                             .To(&forward, kGraphSafe)
-                             .release();
-  return handler->Call(frame);
+// Checks a call, then launches it.
+template <class Call, class Run, class... Of>
+ffi::Error handle(cudaStream_t stream, ffi::RemainingArgs args, ffi::RemainingRets rets,
+                  const Run& run, Of... of) {
+  if (auto error = Call::check_number(args, rets); error.failure()) return error;
+  const Call call(args, rets, of...);
+  if (call.error.failure()) return call.error;
+  if (auto error = poison(stream, args, rets); error.failure()) return error;
+  return too_deep(call.o.batch) ? too_many_axes() : run(stream, call);
 }
 
-using Transposed = ffi::Error (*)(cudaStream_t, ffi::AnyBuffer, ffi::AnyBuffer, ffi::AnyBuffer,
-                                  ffi::AnyBuffer, ffi::Result<ffi::AnyBuffer>);
+ffi::Error handle_forward(cudaStream_t stream, ffi::RemainingArgs args, ffi::RemainingRets rets) {
+  return handle<ForwardCall>(stream, args, rets, forward);
+}
+ffi::Error handle_spikes_vjp(cudaStream_t stream, ffi::RemainingArgs args,
+                             ffi::RemainingRets rets) {
+  return handle<TransposedCall>(stream, args, rets, spikes_vjp, false);
+}
+ffi::Error handle_weights_vjp(cudaStream_t stream, ffi::RemainingArgs args,
+                              ffi::RemainingRets rets) {
+  return handle<TransposedCall>(
+      stream, args, rets,
+      [](cudaStream_t s, const TransposedCall& call) { return weights_vjp(s, call); }, true);
+}
 
-template <Transposed kFunction>
-XLA_FFI_Error* transposed_handler(XLA_FFI_CallFrame* frame) {
-  static auto* handler = ffi::Ffi::Bind()
-                             .Ctx<ffi::PlatformStream<cudaStream_t>>()
-                             .Arg<ffi::AnyBuffer>()
-                             .Arg<ffi::AnyBuffer>()
-                             .Arg<ffi::AnyBuffer>()
-                             .Arg<ffi::AnyBuffer>()
-                             .Ret<ffi::AnyBuffer>()
-                             .To(kFunction, kGraphSafe)
-                             .release();
-  return handler->Call(frame);
+template <auto kFunction>
+XLA_FFI_Error* handler(XLA_FFI_CallFrame* frame) {
+  static auto* bound = ffi::Ffi::Bind()
+                           .Ctx<ffi::PlatformStream<cudaStream_t>>()
+                           .RemainingArgs()
+                           .RemainingRets()
+                           .To(kFunction, kGraphSafe)
+                           .release();
+  return bound->Call(frame);
 }
 
 }  // namespace
@@ -233,9 +228,9 @@ void add_spike_matvec_kernels(std::vector<Kernel>& kernels) {
     kernels.push_back({std::string("spikexla.spike_matvec.") + part + ".v1", "CUDA", "", "", "", "",
                        reinterpret_cast<void*>(handler)});
   };
-  add("forward", &forward_handler);
-  add("spikes_vjp", &transposed_handler<&spikes_vjp>);
-  add("weights_vjp", &transposed_handler<&weights_vjp>);
+  add("forward", &handler<&handle_forward>);
+  add("spikes_vjp", &handler<&handle_spikes_vjp>);
+  add("weights_vjp", &handler<&handle_weights_vjp>);
 }
 
 }  // namespace spikexla
