@@ -24,7 +24,16 @@ def ints(n):
 
 def feed(r, weights=None, delays=None, dt=1.0, post=0, port=0):
     weights = np.ones(1, np.float32) if weights is None else weights
-    return (r, weights, np.zeros(1, np.uint16) if delays is None else delays, False, dt, post, port)
+    return (
+        r,
+        weights,
+        np.zeros(1, np.uint16) if delays is None else delays,
+        False,
+        dt,
+        post,
+        port,
+        0,
+    )
 
 
 def layout(**changes):
