@@ -87,8 +87,9 @@ Rule make(const std::string& kind, uint64_t seed, int64_t n_pre, int64_t n_post,
   }
   if (given) {
     require(made.targets.has_value(), "targets are missing");
-    const int64_t total = spikexla::begin_row(r, n_pre);
-    require_range("the length of targets", int64_t(made.targets->shape(0)), total, total);
+    const int64_t have = int64_t(made.targets->shape(0)), total = spikexla::begin_row(r, n_pre);
+    require(have == total, "targets do not fit indptr: there are " + std::to_string(have) +
+                               ", must be " + std::to_string(total));
     r.targets = made.targets->data();
   } else {
     require(widest == 0 || n_post - skip_self > 0, "no target to draw from");

@@ -119,6 +119,12 @@ Read<T> read_bundles(const Layout& layout, const nb::list& bundles) {
   return read;
 }
 
+void require_runs(int64_t size, int64_t rows, int64_t width) {
+  require(size / width == rows && size % width == 0,
+          "runs has " + std::to_string(size) + " elements, must have " + std::to_string(width) +
+              " for each of " + std::to_string(rows) + " rows");
+}
+
 template <class T, class Index>
 bool pack(int64_t slices, const std::vector<int64_t>& sizes, const std::vector<int64_t>& ports,
           nb::list bundles, int64_t first_delay, int64_t delays, Vector<const int64_t> starts,
@@ -129,9 +135,7 @@ bool pack(int64_t slices, const std::vector<int64_t>& sizes, const std::vector<i
   const int64_t rows = read.rows, width = slices * delays + 1, total = int64_t(targets.shape(0));
   require_range("the length of starts", int64_t(starts.shape(0)), rows + 1, rows + 1);
   require_ascending("starts", starts.data(), rows, total);
-  require(int64_t(runs.shape(0)) / width == rows && int64_t(runs.shape(0)) % width == 0,
-          "runs has " + std::to_string(runs.shape(0)) + " elements, must have " +
-              std::to_string(width) + " for each of " + std::to_string(rows) + " rows");
+  require_runs(int64_t(runs.shape(0)), rows, width);
   if (weights.shape(0)) require_range("the length of weights", weights.shape(0), total, total);
   const spikexla::Slices cut(slices, sizes, ports);
   for (int64_t s = 0; s < slices; ++s)
@@ -141,6 +145,29 @@ bool pack(int64_t slices, const std::vector<int64_t>& sizes, const std::vector<i
   T* to = weights.shape(0) ? weights.data() : nullptr;
   nb::gil_scoped_release release;
   return spikexla::pack_wiring(cut, read.bundles, table, targets.data(), to);
+}
+
+// A ValueError for packed synapses that `pack` cannot have written.
+template <class Index>
+void check(int64_t slices, const std::vector<int64_t>& sizes, const std::vector<int64_t>& ports,
+           int64_t delays, Vector<const int64_t> starts, Vector<const uint32_t> runs,
+           Vector<const Index> targets) {
+  Layout{slices, sizes, ports, 0, delays}.check();
+  const int64_t rows =
+      require_range("the length of starts", int64_t(starts.shape(0)), 1, int64_t{INT32_MAX} + 1) -
+      1;
+  require_ascending("starts", starts.data(), rows, int64_t(targets.shape(0)));
+  require_runs(int64_t(runs.shape(0)), rows, slices * delays + 1);
+  const spikexla::Slices cut(slices, sizes, ports);
+  const spikexla::Runs table{starts.data(), const_cast<uint32_t*>(runs.data()), 0, delays};
+  int64_t row;
+  {
+    nb::gil_scoped_release release;
+    row = spikexla::unsound_row(cut, table, rows, targets.data());
+  }
+  require(row < 0, "row " + std::to_string(row) +
+                       " of the packed synapses has runs or targets that are not those of its "
+                       "slices, must be what ops.wiring.pack made");
 }
 
 // What rows are drawn from, lent to network_run for as long as this object lives.
@@ -183,6 +210,13 @@ void add_wiring(nb::module_& m) {
   };
   add_lend("lend_rows_float32", &lend<float>);
   add_lend("lend_rows_float64", &lend<double>);
+  const auto add_check = [&](auto function) {
+    m.def("check_wiring", function, nb::arg("slices"), nb::arg("sizes"), nb::arg("ports"),
+          nb::arg("delays"), nb::arg("starts").noconvert(), nb::arg("runs").noconvert(),
+          nb::arg("targets").noconvert());
+  };
+  add_check(&check<uint16_t>);
+  add_check(&check<uint32_t>);
   add(&pack<float, uint16_t>);
   add(&pack<float, uint32_t>);
   add(&pack<double, uint16_t>);

@@ -153,7 +153,7 @@ def test_wrong_arguments_are_refused(what):
 def test_drawn_delays_out_of_range_are_refused(law, low, high):
     delays = np.zeros(1, np.uint16)[:0]
     r = drawn(law, low, high)
-    bundle = (r, np.ones(1, np.float32), None, False, 1e-6, 0, 0)
+    bundle = (r, np.ones(1, np.float32), None, False, 1e-6, 0, 0, 0)
     assert delays.size == 0
     assert not pack(bundles=[(2, [bundle])], delays=65535, runs=2 * 65536, index=np.uint32)
 

@@ -44,7 +44,7 @@ struct Bundle {
 // k = slice * delays + delay - first_delay.
 struct Runs {
   const int64_t* starts;
-  uint32_t* runs;  // (rows, slices * delays + 1)
+  uint32_t* runs;  // (rows, slices * delays + 1); only read by unsound_row
   int64_t first_delay, delays;
 };
 
@@ -54,5 +54,10 @@ struct Runs {
 template <class T, class Index>
 bool pack_wiring(const Slices& slices, const std::vector<Bundle<T>>& bundles, const Runs& runs,
                  Index* targets, T* weights);
+
+// The first of `rows` rows that pack_wiring cannot have written, or -1: network_run would read
+// runs outside of the row, or add to inputs that its slice has not.
+template <class Index>
+int64_t unsound_row(const Slices& slices, const Runs& runs, int64_t rows, const Index* targets);
 
 }  // namespace spikexla

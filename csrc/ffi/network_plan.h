@@ -84,8 +84,8 @@ Synapses<T> read_sources(Reader& r, const std::vector<Population<T>>& pops, bool
   *stored = r.flag("whether synapses are stored");
   w.by_synapse = r.flag("whether weights are one a synapse");
   if (w.kept < w.first_delay + w.delays - 1)
-    r.fail("delays up to " + std::to_string(w.first_delay + w.delays - 1) +
-           " steps are more than the " + std::to_string(w.kept) + " steps of spikes that are kept");
+    r.fail("the steps of spikes kept is " + std::to_string(w.kept) +
+           ", must be the longest delay or more, " + std::to_string(w.first_delay + w.delays - 1));
   int64_t row = 0;
   const int64_t bundles = r.count("the number of bundles");
   for (int64_t k = 0; k < bundles && r.ok(); ++k) {
@@ -95,7 +95,8 @@ Synapses<T> read_sources(Reader& r, const std::vector<Population<T>>& pops, bool
     row += q.high - q.low;
     w.sources.push_back(q);
   }
-  if (row > INT32_MAX) r.fail("there are " + std::to_string(row) + " rows of synapses, most 2^31");
+  if (row > INT32_MAX)
+    r.fail("there are " + std::to_string(row) + " rows of synapses, must be below 2^31");
   return w;
 }
 
@@ -128,8 +129,8 @@ void read_indices(Reader& r, const std::vector<Population<T>>& pops, Probe<T>& q
   for (int64_t k = 0; k < q.count; ++k)
     if (q.index[k] < 0 || q.index[k] >= pops[q.population].size ||
         (k > 0 && q.index[k] <= q.index[k - 1]))
-      return r.fail("neuron " + std::to_string(q.index[k]) + " of a probe is not in [0, " +
-                    std::to_string(pops[q.population].size) + "), or not in ascending order");
+      return r.fail("neuron " + std::to_string(q.index[k]) + " of a probe must be in [0, " +
+                    std::to_string(pops[q.population].size) + "), and they must ascend");
 }
 
 template <class T>

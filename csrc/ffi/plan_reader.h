@@ -37,7 +37,7 @@ class Reader {
 
   // The next number of the plan; 0 if it is missing or out of range.
   int64_t number(const char* what, int64_t low, int64_t high) {
-    if (at_ >= plan_.size()) return fail("the plan is too short for its " + named(what)), 0;
+    if (at_ >= plan_.size()) return fail("the plan ends, must go on with " + named(what)), 0;
     const int64_t n = plan_[at_++];
     if (n >= low && n <= high) return n;
     fail(named(what) + " is " + std::to_string(n) + ", must be from " + std::to_string(low) +
@@ -89,7 +89,9 @@ class Reader {
   // The next array, still unread.
   std::optional<ffi::AnyBuffer> peek(const char* what) {
     if (arg_ < args_.size()) return *args_.get<ffi::AnyBuffer>(arg_);
-    return fail("there is no array for " + named(what)), std::nullopt;
+    return fail("there are " + std::to_string(args_.size()) +
+                " arrays, must be one more: " + named(what)),
+           std::nullopt;
   }
 
   template <class T>
@@ -133,7 +135,9 @@ class Reader {
   }
   std::optional<ffi::AnyBuffer> next_ret(const char* what) {
     if (ret_ < rets_.size()) return **rets_.get<ffi::AnyBuffer>(ret_++);
-    return fail("there is no result for " + named(what)), std::nullopt;
+    return fail("there are " + std::to_string(rets_.size()) +
+                " results, must be one more: " + named(what)),
+           std::nullopt;
   }
   template <class T>
   bool is(const ffi::AnyBuffer& b, const char* what, std::initializer_list<int64_t> dims,

@@ -103,6 +103,7 @@ def network_run(
     sizes, ports = [p.size for p in populations], [len(p.ports) for p in populations]
     if isinstance(projections, Wiring):
         wiring = projections
+        wiring.check()
     else:
         _check_projections(populations, projections)
         wiring = pack(sizes, ports, projections, dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -76,6 +77,9 @@ class Wiring:
     Without `stored`, a row is drawn when its source spikes: runs, targets and weights are empty,
     and starts, (1, 2), is the number under which `lent` holds what rows are drawn from. Keep the
     object that `pack` returned for as long as others with its arrays are in use.
+
+    Arrays that `pack` did not make are checked when `network_run` first gets them; inside of
+    `jax.jit` it cannot look into them, and takes them as they are.
     """
 
     lent: Any = None
@@ -94,6 +98,24 @@ class Wiring:
         """The same network with these arrays."""
         return jax.tree.unflatten(jax.tree.structure(self), [starts, runs, targets, weights])
 
+    def check(self) -> None:
+        """Raises ValueError if the arrays cannot be those of `pack`; looks into them once."""
+        arrays = self.starts, self.runs, self.targets
+        if not self.stored or any(isinstance(x, Tracer) for x in arrays) or _known(arrays):
+            return
+        if np.shape(self.starts)[1:] != (2,) or np.ndim(self.runs) != 2:
+            raise ValueError(
+                f"network_run: packed synapses have starts {np.shape(self.starts)} and runs "
+                f"{np.shape(self.runs)}, which must be (rows + 1, 2) and (rows, slices * delays + "
+                "1). Make them with ops.wiring.pack."
+            )
+        starts = np.ascontiguousarray(self.starts, np.uint32).view(np.int64).reshape(-1)
+        runs, targets = (np.ascontiguousarray(x).reshape(-1) for x in (self.runs, self.targets))
+        library.native().check_wiring(
+            self.slices, list(self.sizes), list(self.ports), self.delays, starts, runs, targets
+        )
+        _know(arrays)
+
     def inputs(self) -> list[np.ndarray]:
         """For each slice, the places of its inputs among those of all populations, port by port."""
         parts: list[list[np.ndarray]] = [[np.zeros(0, np.int64)] for _ in range(self.slices)]
@@ -104,6 +126,22 @@ class Wiring:
                     part.append(first + np.arange(*_span(n, s, self.slices)))
                 first += n
         return [np.concatenate(part) for part in parts]
+
+
+# Starts, runs and targets that are known to be sound together, by their addresses.
+_SOUND: dict[tuple[int, ...], tuple[weakref.ref, ...]] = {}
+
+
+def _know(arrays: tuple[Any, ...]) -> None:
+    if not all(isinstance(x, jax.Array) for x in arrays):
+        return  # others may be written to
+    key = tuple(map(id, arrays))
+    _SOUND[key] = tuple(weakref.ref(x, lambda _: _SOUND.pop(key, None)) for x in arrays)
+
+
+def _known(arrays: tuple[Any, ...]) -> bool:
+    refs = _SOUND.get(tuple(map(id, arrays)), ())
+    return bool(refs) and all(ref() is x for ref, x in zip(refs, arrays, strict=True))
 
 
 def _span(n: int, s: int, slices: int) -> tuple[int, int]:
@@ -171,7 +209,9 @@ def pack(
         "by_synapse": rowwise is None, "bundles": tuple(bundles),
     }  # fmt: skip
     if stored:
-        return Wiring(*_packed(layout, rowwise, groups, read, expected, dtype), **own)
+        wiring = Wiring(*_packed(layout, rowwise, groups, read, expected, dtype), **own)
+        _know((wiring.starts, wiring.runs, wiring.targets))
+        return wiring
     lent = getattr(library.native(), f"lend_rows_{np.dtype(dtype).name}")(*layout)
     number = np.array([lent.number], np.uint64).view(np.uint32).reshape(1, 2)
     none = (np.zeros(0, kind) for kind in (np.uint32, np.uint16, dtype))
