@@ -128,7 +128,7 @@ from interrupt_cases import WORK
 from spikexla import atomic
 assert atomic.store is atomic._store
 sx.environ.set(dt=0.1)
-for name in ("jit", "jit, donated", "for_loop, not kept", "optimizer"):
+for name in ("jit, donated", "for_loop, not kept"):
     work = WORK[name]()
     work.again()
     for done in range(2):
