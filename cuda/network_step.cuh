@@ -1,6 +1,7 @@
 // One step of a network: a block delivers to its slice, advances it, and notes its spikes.
 #pragma once
 
+#include "fields.h"
 #include "lanes.cuh"
 #include "models.h"
 #include "network_spikes.cuh"
@@ -98,6 +99,7 @@ __device__ void advance(const Population<T>& p, int64_t low, int64_t high, int64
   using Params = typename Model::template Params<T>;
   using Inputs = typename Model::template Inputs<T>;
   constexpr int S = size_of<State, T>, P = size_of<Params, T>, X = size_of<Inputs, T>;
+  constexpr int kI = place_of("I", Model::kInputs), kG = place_of("G", Model::kInputs);
   const int lane = threadIdx.x % kWarp;
   for (int64_t first = low + threadIdx.x - lane; first < high; first += blockDim.x) {
     const int64_t i = first + lane;
@@ -113,10 +115,9 @@ __device__ void advance(const Population<T>& p, int64_t low, int64_t high, int64
         if (last) port.g[i] = now;
         else to[at] = now * port.decay.of(i);
       }
-      T inputs[X], params[P], fields[S];
-      inputs[0] = I;
-      if constexpr (X == 3) inputs[1] = G;
-      inputs[X - 1] = T(0);
+      T inputs[X] = {}, params[P], fields[S];
+      if constexpr (kI >= 0) inputs[kI] = I;
+      if constexpr (kG >= 0) inputs[kG] = G;
 #pragma unroll
       for (int k = 0; k < P; ++k) params[k] = p.params[k].of(i);
 #pragma unroll

@@ -11,6 +11,7 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "2"  # before jax is imported
 import jax
 import pytest
 import spikexla as sx
+from compiled_models import other_kernels, other_models  # noqa: F401
 from cuda_on_host import host_kernels, instead, on_host  # noqa: F401
 from spikexla import config as _config
 from spikexla.config import forget_warnings

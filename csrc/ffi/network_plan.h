@@ -27,6 +27,7 @@
 
 #include "cpu/network.h"
 #include "ffi/buffers.h"
+#include "fields.h"
 
 namespace spikexla {
 
@@ -251,6 +252,8 @@ NetworkPlan<T> read_network(Reader& r, const abi::NeuronRow* models, int num_mod
     if (its < 0 || its > abi::kMaxPorts) r.fail("too many ports");
     if (!r.ok()) break;
     p.model = &models[model];
+    if (!takes_network_inputs(p.model->inputs))
+      r.fail(std::string(p.model->model) + " takes other inputs than a network has");
     p.ports.resize(its);
     p.poissons.resize(std::max<int64_t>(0, r.number()));
     sizes.push_back(p.size);
@@ -258,7 +261,11 @@ NetworkPlan<T> read_network(Reader& r, const abi::NeuronRow* models, int num_mod
   }
   if (!r.ok()) return {{}, {}, {1, {}, {}}, {}};
   for (auto& p : pops)
-    for (auto& port : p.ports) port.conductance = r.number() != 0;
+    for (auto& port : p.ports) {
+      port.conductance = r.number() != 0;
+      if (port.conductance && p.model->takes_G < 0)
+        r.fail(std::string(p.model->model) + " takes no conductance");
+    }
   for (auto& p : pops)
     for (auto& q : p.poissons) {
       q.port = r.number();
