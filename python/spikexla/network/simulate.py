@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -218,6 +219,7 @@ def _drive(
             before = [state.value for state in states]
             try:
                 out = [np.asarray(x) for x in run.advance(n, at)]
+                jax.effects_barrier()  # what update() calls, it has called
                 pairs = zip(run.populations, out[: len(run.populations)], strict=True)
                 fits.check_numbers(neurons, at, n)
                 rasters = {names[id(p)]: raster for p, raster in pairs if id(p) in names}
