@@ -28,6 +28,9 @@ for (name, spikes), published in zip(populations.items(), RATES, strict=True):
     rate, cv, _ = (quantity.mean() for quantity in values[name].values())
     print(f"{name:<5} {rate:6.2f} {published:15.2f} {cv:5.2f}")
 
-dots = {name: (spikes.times_ms, spikes.ids, spikes.n) for name, spikes in populations.items()}
+dots = {
+    name: (spikes.times_ms - run.start_ms, spikes.ids, spikes.n)
+    for name, spikes in populations.items()
+}
 save_raster("raster.png", dots, duration_ms=run.duration_ms, title="cortical microcircuit")
 save_distributions("distributions.png", values, title="cortical microcircuit")

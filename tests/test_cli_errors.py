@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from cli_cases import (
 from spikexla import network
 from spikexla.cli import output
 from spikexla.cli.main import main
+from spikexla.network.sonata import read_spikes
 from spikexla.ops import library
 
 pytestmark = pytest.mark.usefixtures("threads_as_they_were")
@@ -266,3 +268,20 @@ def test_debug_shows_where(monkeypatch):
     monkeypatch.setattr(network, "simulate", raiser(ValueError("deep")))
     with pytest.raises(ValueError, match="deep"):
         main(["simulate", "coba", *SMALL, "--debug"])
+
+
+CLOSED = {"stderr": "2>&-", "all": "<&- >&- 2>&-"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes the streams by a shell of POSIX")
+@pytest.mark.parametrize("case", CLOSED)
+def test_a_standard_stream_that_is_closed_is_no_failure(case, tmp_path):
+    """Daemons have it so; what would be printed is lost, and no file takes the stream's place."""
+    pytest.importorskip("h5py", reason="h5py is not installed: no spike files")
+    path = tmp_path / "spikes.h5"
+    argv = [sys.executable, "-m", "spikexla.cli", "simulate", "coba", "--to", path]
+    command = f"exec {shlex.join(map(str, [*argv, '--neurons', 100, '--duration', '20ms']))}"
+    done = subprocess.run(["sh", "-c", f"{command} {CLOSED[case]}"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert ("COBA" in done.stdout) == (case == "stderr")
+    assert len(read_spikes(path)["E"].times_ms) > 0

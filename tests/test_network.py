@@ -230,13 +230,12 @@ def test_other_modules_are_stepped_in_a_loop_for_a_reason(case, dt):
     assert "\n" not in result.why
 
 
-def test_batched_populations_run_without_a_record(dt):
+def test_batched_populations_run_in_the_loop(dt):
     net = sx.COBANet(200, seed=3)
     sx.nn.init_all_states(net, batch_size=2)
-    with pytest.raises(ValueError, match="without a batch axis"):
-        sx.simulate(net, 1.0)
-    result = sx.simulate(net, 1.0, record=False)
+    result = sx.simulate(net, 1.0)
     assert (result.path, net.N.V.value.shape) == ("for_loop", (2, 200))
+    assert result.spikes["N"].batch == (2,)
     assert "batch axis" in result.why
     assert "\n" not in result.why
 

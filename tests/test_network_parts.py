@@ -299,8 +299,8 @@ def test_what_no_path_can_run_is_an_error(case, dt):
 
 
 def test_every_reason_has_a_case():
-    """Those that are left are of tests below."""
-    rest = {"backend", "platform", "trace", "traces"}
+    """Those that are left are of tests below, and of the loop."""
+    rest = {"backend", "platform", "trace", "traces", "spread"}
     assert {reason for reason, *_ in LOOPED + REFUSED} | rest == {*REASONS}
 
 

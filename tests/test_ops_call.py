@@ -3,6 +3,8 @@ costs nothing where there is one."""
 
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,3 +71,12 @@ def test_a_reference_is_traced_only_for_the_platform_that_lowers_it(way):
 def test_an_eager_call_runs_the_reference_too(monkeypatch):
     monkeypatch.setattr(library, "platforms", lambda name: ())
     np.testing.assert_array_equal(op()(X), 2 * X + 1)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_call_is_named_in_the_metadata_of_a_program(way):
+    """Profiles show these names; the instruction itself is always called ffi_call."""
+    lowered = jax.jit(WAYS[way](op())).lower(X).as_text(debug_info=True)
+    paths = re.findall(r'loc\("([^"]*ffi_call)"', lowered)
+    assert paths
+    assert all(TARGET in path for path in paths)

@@ -15,8 +15,8 @@ def init_all_states(
     """Calls `init_state` on every module of `target`, children first; returns `target`.
 
     A class that defines only `reset_state` has that called.  States keep their identity, so this
-    may be repeated at every trial, with another `batch_size`, inside `jit` too.  `exclude` is a
-    module class, or a tuple of them, to leave out.
+    may be repeated at every trial, with another `batch_size`, inside `jit` too.  The time of
+    `simulate` is 0 again.  `exclude` is a module class, or a tuple of them, to leave out.
 
     >>> _ = init_all_states(net, batch_size=32)
     """
@@ -50,6 +50,8 @@ def _call_all(target: Module, method: str, args: tuple, kwargs: dict, exclude: A
     for module in all_nodes(target):
         if exclude and isinstance(module, exclude):
             continue
+        if module._clock is not None:
+            module._clock.restart()
         bound = getattr(module, method)
         level = traits(getattr(bound, "__func__", bound)).call_order
         if level is None:

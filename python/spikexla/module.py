@@ -45,6 +45,7 @@ class Module(tree.Node):
     # numpy arrays would otherwise try `x >> module` element by element.
     __array_ufunc__ = None
     _version = 0  # how often a setting (an attribute that is no State) has changed
+    _clock: Any = None  # of its simulations, see `clock.py`
 
     def __init__(self, name: str | None = None) -> None:
         if name is not None:

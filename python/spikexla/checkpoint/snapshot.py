@@ -14,10 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import random
+from ..clock import clock_of
 from ..module import Module
 from ..state import ACTIVE, LongTermState, ParamState, State, TraceError, is_kind
 from ..units import is_quantity
 
+CLOCK = "clock"  # the entry of a full checkpoint for the time of `simulate`
 _LISTED = 10  # problems that an error shows
 
 
@@ -53,6 +55,8 @@ def chosen(net: Module, optimizer: Module | None, full: bool) -> dict[str, State
                 found[f"{part}.{path}"] = state
     if id(random.DEFAULT) not in seen:
         found["random"] = random.DEFAULT
+    if full:
+        found[CLOCK] = clock_of(net).state
     return found
 
 
@@ -70,6 +74,7 @@ def take(states: dict[str, State], full: bool, *, copy: bool = False) -> Snapsho
 def put(snapshot: Snapshot, states: dict[str, State], where: str) -> None:
     """Gives the states the values of the snapshot; changes nothing when one does not fit."""
     check(snapshot.entries, states, where)
+    states = _expected(states, snapshot.entries)
     here = dict(_leaves(states))
     damaged = [n for n, x in snapshot.arrays.items() if _crc(x) != snapshot.entries[n]["crc32"]]
     if damaged:
@@ -91,7 +96,7 @@ def put(snapshot: Snapshot, states: dict[str, State], where: str) -> None:
 def check(entries: dict[str, dict], states: dict[str, State], where: str) -> None:
     """Raises CheckpointError that names each entry that is missing, extra or of another kind."""
     _refuse_trace("restored")
-    here = dict(_leaves(states))
+    here = dict(_leaves(_expected(states, entries)))
     problems = [f"{n} is here, but not in the checkpoint" for n in here if n not in entries]
     problems += [f"{n} is in the checkpoint, but not here" for n in entries if n not in here]
     for name in here.keys() & entries.keys():
@@ -108,6 +113,11 @@ def check(entries: dict[str, dict], states: dict[str, State], where: str) -> Non
             f"{where} does not fit: {_listed(sorted(problems))}. Build the same model first; if "
             "shapes differ by a batch, call init_all_states(net, batch_size=...) first."
         )
+
+
+def _expected(states: dict[str, State], entries: dict[str, dict]) -> dict[str, State]:
+    """The states that a checkpoint must have: an older one has no clock, which stays as it is."""
+    return {name: s for name, s in states.items() if name != CLOCK or name in entries}
 
 
 def wanted(entries: dict[str, dict], optimizer: Any) -> dict[str, dict]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from . import bench, info, simulate, train, validate
 from .options import Parser, UserError
+from .output import open_streams
 
 INTERRUPTED, UNREAD = 130, 141  # what shells expect after Ctrl-C, and of a pipe without a reader
 
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    open_streams()
     try:
         options = parser().parse_args(argv)
         code = options.run(options)

@@ -1,4 +1,4 @@
-"""Output folders that appear complete or not at all, and the progress bar."""
+"""Standard streams, output folders that appear complete or not at all, and the progress bar."""
 
 from __future__ import annotations
 
@@ -14,6 +14,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from .options import UserError
+
+
+def open_streams() -> None:
+    """Puts the null device where a standard stream is closed, as it is under some daemons.
+
+    Else the next files that are opened would take the numbers 0 to 2, and what libraries print
+    there would be written into them.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (for as long as we run)
 
 
 @contextlib.contextmanager

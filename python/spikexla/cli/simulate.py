@@ -158,6 +158,7 @@ def _simulate(model: Model, options: Any, stage: Path | None) -> _Run:
     import jax
 
     from .. import backend, environ, network, random
+    from ..clock import clock_of
     from .collect import Collector
 
     random.seed(options.seed)
@@ -174,6 +175,7 @@ def _simulate(model: Model, options: Any, stage: Path | None) -> _Run:
         if options.warmup:
             with progress("warm-up", "steps") as update:
                 network.simulate(net, options.warmup, record=False, progress=update)
+            clock_of(net).restart()  # what is recorded begins at 0
         collected = Collector(sizes, options.dt, file, excerpt=stage is not None)
         collected.begin(_populations(net))
         update = stack.enter_context(progress(model.title, "steps"))

@@ -196,6 +196,8 @@ def _plan(nodes: list[Module], notes: list, names: dict[int, str]) -> Plan:
             if times != 1:
                 raise NotAPlan(node, "steps", times=times)
             check_population(node)
+            if node.V.value.ndim != len(node.in_size):
+                raise NotAPlan(node, "batch")
     fed, drawn, stepped = [], [], set()
     for what, node, given in notes:
         if what == "step":
@@ -218,8 +220,6 @@ def _plan(nodes: list[Module], notes: list, names: dict[int, str]) -> Plan:
         name = population.kernel(conductance).name
         if name not in {k.model for k in kernels().values()}:
             raise NotAPlan(population, "kernel", name=name)
-        if population.V.value.ndim != len(population.in_size):
-            raise NotAPlan(population, "batch")
     return Plan(populations, drives, ports, fed, random)
 
 

@@ -120,12 +120,12 @@ class Engine:
         """Compiles a chunk of this many steps."""
         given = self._values(), self.constants, self.watched.phases(0)
         leaves, tree = jax.tree.flatten(given)
-        shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in leaves)
+        shapes = tuple(map(_shape, leaves))
         key = (library.default_device(), self.structure, steps, self.record, tree, shapes)
         self.compiled[steps] = _compiled(*key)
 
     def advance(self, steps: int, at: int) -> list:
-        """Runs a chunk, gives the States their new values; returns the rasters, then the traces."""
+        """Runs a chunk from step `at` of the clock on; returns the rasters, then the traces."""
         phases = self.watched.phases(at)
         after, rasters, rows = self.compiled[steps](self._values(), self.constants, phases)
         states, gs, histories, generators = after
@@ -141,6 +141,12 @@ class Engine:
                 p.rng.value = rng
         jax.block_until_ready((rasters, rows, states))
         return [*rasters, *self.watched.samples(rows, steps, at)]
+
+
+def _shape(x: Any) -> jax.ShapeDtypeStruct:
+    """What a program is compiled for: also the device, where an array is bound to one."""
+    bound = x.sharding if getattr(x, "committed", False) else None
+    return jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x), sharding=bound)
 
 
 def _one_or_each(in_size: tuple[int, ...], x: Any) -> Any:

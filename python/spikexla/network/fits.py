@@ -72,7 +72,7 @@ def _check_comm(name: str, comm: EventComm, targets: int) -> None:
 def check_memory(wanted: Wanted, steps: int) -> None:
     """MemoryError, with the figure, for traces that will not fit."""
     need = sum(
-        steps // trace.every * len(trace.index) * jnp.result_type(leaf).itemsize
+        steps // trace.every * trace.size * jnp.result_type(leaf).itemsize
         for trace in wanted.traces
         for leaf in jax.tree.leaves(trace.state.value)
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .result import Result
+from .result import Result, refuse_trials
 
 
 def neo_block(result: Result) -> Any:
@@ -31,17 +31,17 @@ def neo_block(result: Result) -> Any:
         kind.append(item)
 
     for name, spikes in result.spikes.items():
+        refuse_trials("to_neo", spikes)
+        begin, end = ((spikes.first + k) * spikes.dt_ms * pq.ms for k in (0, result.steps))
         order = np.argsort(spikes.ids, kind="stable")  # of each neuron in the order of time
         ends = np.searchsorted(spikes.ids[order], np.arange(1, spikes.n))
         for k, times in enumerate(np.split(spikes.times_ms[order], ends)):
-            train = neo.SpikeTrain(
-                times, units="ms", t_stop=result.duration_ms, population=name, id=k
-            )
+            train = neo.SpikeTrain(times * pq.ms, t_start=begin, t_stop=end, population=name, id=k)
             add(name, train)
     for (name, state), trace in result.traces.items():
         if len(trace.times_ms):
             signal = neo.AnalogSignal(
-                trace.values,
+                _one_trial(trace.values, 2),
                 units=trace.unit or "dimensionless",
                 t_start=trace.times_ms[0] * pq.ms,
                 sampling_period=trace.every_ms * pq.ms,
@@ -51,11 +51,20 @@ def neo_block(result: Result) -> Any:
             add(name, signal)
     for name, rates in result.rates.items():
         signal = neo.AnalogSignal(
-            rates.hz[:, None],
+            _one_trial(rates.hz, 1)[:, None],
             units="Hz",
-            t_start=0 * pq.ms,
+            t_start=rates.start_ms * pq.ms,
             sampling_period=rates.bin_ms * pq.ms,
             name="rate",
         )
         add(name, signal)
     return block
+
+
+def _one_trial(values: np.ndarray, axes: int) -> np.ndarray:
+    if values.ndim != axes:
+        raise ValueError(
+            f"to_neo: values of shape {values.shape} are of several trials, for which neo has no "
+            "axis. Simulate one trial, or make the signals of each trial from result.traces."
+        )
+    return values

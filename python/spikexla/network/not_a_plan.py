@@ -10,6 +10,7 @@ REASONS = {  # what a part is or does, or update() itself; what would change tha
     "backend": ("runs on the backend {backend!r}", "take backend='native' for network_run"),
     "platform": ("runs on {platform}, for which no kernels were built", "run it on the CPU"),
     "traces": ("is traced on {platform}", "network_run writes traces on the CPU"),
+    "spread": ("has States that are spread over {count} devices", "put them on one"),
     # what update() does
     "state": ("uses the state {state} itself", "record a Trace of a State that is only to be seen"),
     "effect": (

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, final
 import jax
 import numpy as np
 
+from ..dynamics import Dynamics
 from ..module import Module
 from ..neuron.base import Neuron
 from ..state import State
@@ -58,7 +59,8 @@ class Rates:
 class Trace:
     """The values of the State `state` after every `every`-th step: 'V' of neurons, 'g' of synapses.
 
-    neurons: which elements, counted in the flattened State; None for all of them.
+    neurons: which elements, counted in the flattened population; None for all of them. `every`
+    counts on from one call of `simulate` to the next. Values are (samples, *batch, neurons).
     """
 
     state: str = "V"
@@ -67,16 +69,25 @@ class Trace:
 
 
 class Probe(NamedTuple):
-    """A trace of a network that is there: elements `index` of `state`, which is `label`."""
+    """A trace of a network that is there: elements `index` of `state`, which is `label`.
+
+    Of each trial, where `state` has axes of `batch` before those of its part.
+    """
 
     label: tuple[str, str]  # the part of the network, the name of the State
     part: Module
     state: State
     index: np.ndarray
     every: int
+    batch: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """The numbers in a sample."""
+        return math.prod(self.batch) * len(self.index)
 
     def first(self, at: int) -> int:
-        """How many steps from step `at` on pass before the first that is recorded."""
+        """How many steps from step `at` of the clock on pass before the first recorded one."""
         return -(at + 1) % self.every
 
 
@@ -168,9 +179,11 @@ def _trace(name: str, node: Module, item: Trace) -> Probe:
             f"record.Trace({item.state!r}) of {name!r} is no array but {len(leaves)} of them. Keep "
             "what is to be traced in a State of its own."
         )
-    size = int(np.prod(np.shape(leaves[0]), dtype=np.int64))
+    shape = np.shape(leaves[0])
+    batch = leading(shape, node.in_size) if isinstance(node, Dynamics) else ()
+    size = math.prod(shape[len(batch) :])
     if item.neurons is None:
-        return Probe((name, item.state), node, state, np.arange(size), int(every))
+        return Probe((name, item.state), node, state, np.arange(size), int(every), batch)
     index = np.asarray(item.neurons)
     if index.ndim != 1 or not index.size or index.dtype.kind not in "iu":
         mask = " Of a mask, give numpy.flatnonzero(mask)." if index.dtype.kind == "b" else ""
@@ -180,8 +193,21 @@ def _trace(name: str, node: Module, item: Trace) -> Probe:
         )
     wrong = index[(index < 0) | (index >= size)]
     if wrong.size:
+        trials = f" in each trial of {batch}" if batch else ""
         raise ValueError(
             f"record.Trace(neurons=...) asks for {wrong[0]}, but {item.state!r} of {name!r} has "
-            f"{size} elements, 0 to {size - 1}."
+            f"{size} elements{trials}, 0 to {size - 1}."
         )
-    return Probe((name, item.state), node, state, index, int(every))
+    return Probe((name, item.state), node, state, index, int(every), batch)
+
+
+def batch_of(population: Neuron) -> tuple[int, ...]:
+    """The axes of trials that the States of a population have before its own."""
+    (V,) = jax.tree.leaves(population.V.value)
+    return leading(np.shape(V), population.in_size)
+
+
+def leading(shape: tuple[int, ...], own: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes of `shape` before those of a part; () for what does not end with these."""
+    lead, end = shape[: -len(own)], shape[-len(own) :]
+    return lead if end == own else ()

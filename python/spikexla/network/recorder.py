@@ -5,15 +5,30 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..ops.raster import unpack_bits
-from .record import Wanted
-from .result import Rates, StoredSpikes, Trace, joined, unit_of
+from .record import Wanted, batch_of
+from .result import Rates, Spikes, StoredSpikes, Trace, unit_of
 from .sink import Sink
 from .spikefile import SpikeFile
+
+
+class Start(NamedTuple):
+    """Where the clock of a network is when a run begins."""
+
+    step: int  # the steps made; those of `every` are counted on
+    time: float  # in steps of the dt of the run
+
+
+class _Train(NamedTuple):
+    """The spikes of a chunk in the order of time, trial, id; `trials` is 0 without a batch."""
+
+    steps: np.ndarray
+    ids: np.ndarray
+    trials: np.ndarray | int
 
 
 @dataclass
@@ -21,7 +36,7 @@ class _Recorded:
     """What the finished chunks have given."""
 
     done: int = 0  # steps
-    spikes: list[dict[str, tuple[np.ndarray, np.ndarray]]] = field(default_factory=list)
+    spikes: list[dict[str, _Train]] = field(default_factory=list)
     samples: list[list[tuple[np.ndarray, np.ndarray]]] = field(default_factory=list)
 
 
@@ -33,18 +48,22 @@ class Recorder:
         wanted: Wanted,
         steps: int,
         dt: float,
+        start: Start,
         to: str | os.PathLike | Sink | None,
         append: bool,
     ) -> None:
         self.wanted, self.dt = wanted, dt
-        self._first = 0  # step of the sink that this run starts at
+        self._step, self._time = start
+        self._batch = {name: batch_of(n) for name, n in wanted.rasters.items()}
         self._kept = _Recorded()
-        self._totals = dict.fromkeys(wanted.rasters, 0)
+        self._totals = {name: np.zeros(math.prod(b), np.int64) for name, b in self._batch.items()}
         self._bins = {
-            name: np.zeros(-(-steps // width), np.int64)
+            name: np.zeros((-(-steps // width), math.prod(self._batch[name])), np.int64)
             for name, (_, width) in wanted.rates.items()
         }
         self._file = None  # what was opened here
+        # The network itself, which may be a population, has no name; in a file it needs one.
+        self._names = {name: name or type(n).__name__ for name, n in wanted.spikes.items()}
         self._sink = to if isinstance(to, Sink) else None
         if append and to is None:
             raise ValueError(
@@ -52,20 +71,34 @@ class Recorder:
             )
         if self._sink is not None and append:
             raise ValueError(f"simulate: append=True is for files, but to={to!r} is a Sink.")
+        if to is not None:
+            self._refuse_trials(to)
         if to is not None and not isinstance(to, Sink):
             if not isinstance(to, str | os.PathLike):
                 raise TypeError(f"simulate: to={to!r} must be the path of a file, or a Sink.")
-            sizes = {name: n.size for name, n in wanted.spikes.items()}
+            sizes = {self._names[name]: n.size for name, n in wanted.spikes.items()}
             self._sink = self._file = SpikeFile(to, sizes, append)
-        if self._sink is not None:
-            first = self._sink.start_ms / dt
-            self._first = round(first) if math.isfinite(first) else 0
-            if not math.isclose(first, self._first, rel_tol=1e-6, abs_tol=1e-6):
-                self.close()
+        if self._sink is not None and not self._sink.start_ms <= (self._time + 1e-3) * dt:
+            self._go_on(to, self._sink.start_ms / dt)
+
+    def _refuse_trials(self, to: Any) -> None:
+        for name, batch in self._batch.items():
+            if batch and name in self.wanted.spikes:
                 raise ValueError(
-                    f"to={to!r} ends at {self._sink.start_ms:g} ms, which is no whole number of "
-                    f"steps of dt = {dt} ms. Go on with its dt, or write another file."
+                    f"simulate: {name or 'the population'} has trials, a batch axis of {batch}, "
+                    f"which spikes written to={to!r} do not tell apart. Keep them in memory, "
+                    "without to=, or run one trial after the other."
                 )
+
+    def _go_on(self, to: Any, first: float) -> None:
+        """Spikes are written in the order of time: from the end of what is there already."""
+        self._time = round(first) if math.isfinite(first) else 0
+        if not math.isclose(first, self._time, rel_tol=1e-6, abs_tol=1e-6):
+            self.close()
+            raise ValueError(
+                f"to={to!r} ends at {first * self.dt:g} ms, which is no whole number of "
+                f"steps of dt = {self.dt} ms. Go on with its dt, or write another file."
+            )
 
     def take(self, rasters: dict[str, np.ndarray], samples: list[np.ndarray], steps: int) -> None:
         """The next chunk of `steps` steps: rasters of populations, and the samples of traces.
@@ -73,71 +106,97 @@ class Recorder:
         All of it is kept, or none of it.
         """
         at = self._kept.done
-        counted = {name: unpack_bits(rasters[name]) for name in self._totals}
+        counted = {name: self._train(name, rasters[name]) for name in self._totals}
         trains = {name: counted[name] for name in self.wanted.spikes}
         traces = [
-            (at + trace.first(at) + trace.every * np.arange(len(values)), values)
+            (at + trace.first(self._step + at) + trace.every * np.arange(len(values)), values)
             for trace, values in zip(self.wanted.traces, samples, strict=True)
         ]
         if self._sink is not None:
-            first = self._first + at
-            times = {n: ((first + 1 + when) * self.dt, ids) for n, (when, ids) in trains.items()}
+            first = self._time + at
+            names = (
+                self._names if self._file is not None else dict(zip(trains, trains, strict=True))
+            )
+            times = {names[n]: ((first + 1 + t.steps) * self.dt, t.ids) for n, t in trains.items()}
             self._sink.append(times, (first + steps) * self.dt)
         else:
-            self._kept.spikes.append({n: (w + np.int32(at), ids) for n, (w, ids) in trains.items()})
+            later = {n: t._replace(steps=t.steps + np.int32(at)) for n, t in trains.items()}
+            self._kept.spikes.append(later)
         self._kept.samples.append(traces)
         self._count(counted, at)
         self._kept.done = at + steps
 
-    def _count(self, trains: dict[str, tuple[np.ndarray, np.ndarray]], at: int) -> None:
-        for name, (when, _) in trains.items():
-            self._totals[name] += len(when)
+    def _train(self, name: str, raster: np.ndarray) -> _Train:
+        """The spikes of a raster (steps, *batch, words)."""
+        if not self._batch[name]:
+            return _Train(*unpack_bits(raster), 0)
+        steps, bits = unpack_bits(raster.reshape(len(raster), math.prod(raster.shape[1:])))
+        trials, ids = np.divmod(bits, np.int32(32 * raster.shape[-1]))
+        return _Train(steps, ids, trials)
+
+    def _count(self, trains: dict[str, _Train], at: int) -> None:
+        for name, (when, _, trials) in trains.items():
+            total = self._totals[name]
+            where = np.broadcast_to(trials, when.shape)
+            total += np.bincount(where, minlength=len(total))
             if name in self._bins:
                 _, width = self.wanted.rates[name]
                 first = at // width
-                counts = np.bincount((at + when) // width - first)
-                self._bins[name][first : first + len(counts)] += counts
+                cells = ((at + when) // width - first) * len(total) + where
+                counts = np.bincount(cells)
+                self._bins[name].reshape(-1)[first * len(total) :][: len(counts)] += counts
 
     def results(self) -> dict[str, Any]:
         """What is recorded so far, as fields of a Result."""
         done, dt = self._kept.done, self.dt
-        seconds = done * dt / 1e3
-        sizes = {name: n.size for name, n in self.wanted.spikes.items()}
         return {
             "steps": done,
-            "spikes": self._spikes(sizes),
+            "start_ms": self._time * dt,
+            "spikes": self._spikes(),
             "file": self._file.path if self._file is not None and done else None,
-            "rates_hz": {
-                name: self._totals[name] / n.size / seconds if done else 0.0
-                for name, n in self.wanted.rasters.items()
-            },
+            "rates_hz": {name: self._rate(name) for name in self._totals},
             "rates": {name: self._rates(name) for name in self._bins},
             "traces": {trace.label: self._trace(k) for k, trace in enumerate(self.wanted.traces)},
         }
 
-    def _spikes(self, sizes: dict[str, int]) -> Any:
+    def _rate(self, name: str) -> Any:
+        done, size = self._kept.done, self.wanted.rasters[name].size
+        rates = self._totals[name] / size / (max(done, 1) * self.dt / 1e3)
+        return rates.reshape(self._batch[name]) if self._batch[name] else float(rates[0])
+
+    def _spikes(self) -> Any:
         if self._file is not None and self._kept.done:
-            return StoredSpikes(self._file.path, sizes, self.dt, self._first, self._kept.done)
+            sizes = {name: n.size for name, n in self.wanted.spikes.items()}
+            run = self.dt, self._time, self._kept.done
+            return StoredSpikes(self._file.path, sizes, self._names, *run)
         if self._sink is not None and self._file is None:
             return {}
-        return {
-            name: joined([chunk[name] for chunk in self._kept.spikes], n, self.dt)
-            for name, n in sizes.items()
-        }
+        return {name: self._joined(name, n.size) for name, n in self.wanted.spikes.items()}
+
+    def _joined(self, name: str, n: int) -> Spikes:
+        """The spikes of one chunk after the other."""
+        nothing = np.zeros(0, np.int32)
+        parts = [chunk[name] for chunk in self._kept.spikes] or [_Train(*[nothing] * 3)]
+        batch = self._batch[name]
+        trials = np.concatenate([part.trials for part in parts]) if batch else None
+        steps, ids = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+        return Spikes(steps, ids, n, self.dt, self._time, trials, batch)
 
     def _rates(self, name: str) -> Rates:
         neurons, width = self.wanted.rates[name]
         done = self._kept.done
         counts = self._bins[name][: -(-done // width)]
-        steps = np.minimum(width, done - np.arange(len(counts)) * width)
-        return Rates(counts / (neurons.size * steps * self.dt / 1e3), width * self.dt)
+        steps = np.minimum(width, done - np.arange(len(counts)) * width)[:, None]
+        hz = counts / (neurons.size * steps * self.dt / 1e3)
+        hz = hz.reshape(len(counts), *self._batch[name])
+        return Rates(hz, width * self.dt, self._time * self.dt)
 
     def _trace(self, k: int) -> Trace:
         trace = self.wanted.traces[k]
         chunks = [chunk[k] for chunk in self._kept.samples]
-        nothing = (np.zeros(0, np.int64), np.zeros((0, len(trace.index))))
+        nothing = (np.zeros(0, np.int64), np.zeros((0, *trace.batch, len(trace.index))))
         steps, values = zip(*(chunks or [nothing]), strict=True)
-        times = (np.concatenate(steps) + 1) * self.dt
+        times = (self._time + np.concatenate(steps) + 1) * self.dt
         return Trace(
             times,
             np.concatenate(values),

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import environ
 from ..backend import backend as _backend
+from ..clock import clock_of, clocks_in
 from ..module import Module
 from ..neuron.base import Neuron
 from ..ops import library
@@ -30,7 +31,8 @@ from .interrupt import patient
 from .loop import Loop
 from .not_a_plan import NotAPlan
 from .parts import ENGINE, LOOP, looped, planned
-from .recorder import Recorder
+from .place import placed
+from .recorder import Recorder, Start
 from .result import Result
 from .sink import Sink
 from .watch import watch
@@ -56,16 +58,21 @@ def simulate(
     """Calls `net.update(*inputs)` for `duration` (ms or a quantity) and records what is asked for.
 
     The States of `net` go on from where they are and end where a loop over `net(*inputs)` would
-    end: a simulation can be stopped, looked at, saved and continued. A network of populations,
-    exponential synapses and sparse projections runs in `network_run`, many steps in one native
-    call; any other module in a compiled loop. `print(result.report())` says which, and why.
+    end: a simulation can be stopped, looked at, saved and continued. So does its time, which is
+    what `environ.get('i')` (the steps made) and `get('t')` (ms) say in `update`, and what all times
+    of the Result count from: it is kept with `net` and is 0 after `init_all_states`.
+
+    A network of populations, exponential synapses and sparse projections runs in `network_run`,
+    many steps in one native call; any other module in a compiled loop, which is kept for the next
+    call, also with other arrays of jax in `inputs`. `print(result.report())` says which, and why.
 
     record: True, all spikes; False, nothing; or what `sx.record` has (`Spikes()`, `Rates(bin=1.0)`,
     `Trace('V', neurons=[0, 1], every=10)`), one or a sequence for every population, or a mapping
     from the names of parts to these. The engine traces the States of neurons and the g of synapses.
+    Of populations with a batch, rates and traces have its axes and spikes their `trials`.
     to: a SONATA file that the spikes are written to, chunk by chunk, instead of memory; it must be
-    new, or be continued with `append=True`, its times going on from its end. Or a `network.Sink` of
-    one's own.
+    new, or be continued with `append=True`, from its end where the time of `net` is less. Or a
+    `network.Sink` of one's own.
     chunk: the time (ms or a quantity) after which spikes are fetched, written and reported.
     progress: True for a bar (needs rich), or a function of (steps done, all steps).
 
@@ -75,9 +82,10 @@ def simulate(
 
     Errors: ValueError for a duration or chunk that is not a positive multiple of dt, for one of
     2^31 steps or more, for what `record` names and is not there, for inputs that wait for the next
-    step, for arrays that do not fit together, for a V that becomes NaN, and for batched populations
-    whose spikes are recorded; TypeError for what is no Module and inside of traced functions;
-    MemoryError for traces that do not fit; FileExistsError, OSError and ImportError for `to`.
+    step, for arrays that do not fit together or are on several devices, for a V that becomes NaN,
+    and for a batch whose spikes are to be written; TypeError for what is no Module and inside of
+    traced functions; MemoryError for traces that do not fit; FileExistsError, OSError and
+    ImportError for `to`.
 
     >>> import spikexla as sx
     >>> net = sx.network.COBANet(500, seed=1)
@@ -85,53 +93,92 @@ def simulate(
     >>> result.steps, result.path
     (200, 'network_run')
     """
-    dt = environ.get_dt_ms()
     _check(net, inputs)
-    steps = _count_steps(duration, dt, "duration")
-    wanted = records.wanted(record, net, dt)
-    fits.check_memory(wanted, steps)
-    if to is not None and not wanted.spikes:
-        raise ValueError(f"simulate: to={to!r} is for spikes, but record={record!r} has none.")
+    inputs = tuple(inputs)
     chosen = _backend.resolve(backend)
-    plan, how = _plan(net, tuple(inputs), wanted, chosen)
-    size = (
-        _chunk(steps, net, wanted, plan is None)
-        if chunk is None
-        else _count_steps(chunk, dt, "chunk")
-    )
-    sizes = [size] * (steps // size) + ([steps % size] if steps % size else [])
-    with _backend(chosen), contextlib.ExitStack() as stack:
-        recorder = stack.enter_context(contextlib.closing(Recorder(wanted, steps, dt, to, append)))
-        start = time.perf_counter()
-        run: Any = (
-            Engine(plan, bool(wanted.rasters), wanted.traces)
-            if plan is not None
-            else Loop(net, tuple(inputs), wanted.rasters, wanted.traces)
+    with placed(net, inputs) as devices, _backend(chosen):
+        run = _Run(net, duration, inputs, record, chunk, chosen, devices)
+        if to is not None and not run.wanted.spikes:
+            raise ValueError(f"simulate: to={to!r} is for spikes, but record={record!r} has none.")
+        with contextlib.closing(run.recorder(to, append)) as recorder:
+            return run.drive(recorder, progress)
+
+
+class _Run:
+    """A call of `simulate`: what is asked for is checked here, and then done by `drive`."""
+
+    def __init__(
+        self,
+        net: Module,
+        duration: Any,
+        inputs: tuple,
+        record: Any,
+        chunk: Any,
+        backend: str,
+        devices: int,
+    ) -> None:
+        self.net, self.inputs, self.dt = net, inputs, environ.get_dt_ms()
+        self.steps = steps = _count_steps(duration, self.dt, "duration")
+        self.wanted = records.wanted(record, net, self.dt)
+        fits.check_memory(self.wanted, steps)
+        self.plan, self.how = _plan(net, inputs, self.wanted, backend, devices)
+        size = (
+            _chunk(steps, net, self.wanted, self.plan is None)
+            if chunk is None
+            else _count_steps(chunk, self.dt, "chunk")
         )
-        for n in dict.fromkeys(sizes):  # before the run, so that the two times can be told apart
+        self.sizes = [size] * (steps // size) + ([steps % size] if steps % size else [])
+        clock = clock_of(net)
+        self.start = Start(clock.step, clock.in_steps(self.dt))
+        if self.plan is None and clock.step + steps > MOST_STEPS:
+            raise ValueError(
+                f"simulate: {clock.step} steps are made, and {steps} more would be too many for "
+                f"environ.get('i'), which counts to {MOST_STEPS}. Start anew: init_all_states(net)."
+            )
+
+    def recorder(self, to: str | os.PathLike | Sink | None, append: bool) -> Recorder:
+        """What keeps the record; opens the file."""
+        return Recorder(self.wanted, self.steps, self.dt, self.start, to, append)
+
+    def drive(self, recorder: Recorder, progress: bool | Callable[[int, int], Any]) -> Result:
+        """Compiles, and runs chunk after chunk."""
+        begun = time.perf_counter()
+        run: Any = (
+            Engine(self.plan, bool(self.wanted.rasters), self.wanted.traces)
+            if self.plan is not None
+            else Loop(
+                self.net,
+                self.inputs,
+                self.wanted.rasters,
+                self.wanted.traces,
+                self.start.time - self.start.step,
+            )
+        )
+        for n in dict.fromkeys(self.sizes):  # before the run, so that the times can be told apart
             run.compile(n)
-        report = stack.enter_context(reporting(progress, "simulate", steps))
-        compiled = time.perf_counter()
+        with reporting(progress, "simulate", self.steps) as report:
+            compiled = time.perf_counter()
 
-        def result() -> Result:
-            return Result(
-                dt_ms=dt,
-                **how,
-                compile_s=compiled - start,
-                wall_s=time.perf_counter() - compiled,
-                **recorder.results(),
-            )
+            def result() -> Result:
+                return Result(
+                    dt_ms=self.dt,
+                    **self.how,
+                    compile_s=compiled - begun,
+                    wall_s=time.perf_counter() - compiled,
+                    **recorder.results(),
+                )
 
-        try:
-            _drive(run, net, recorder, sizes, report)
-        except BaseException as error:
-            vars(error)["result"] = partial = result()
-            error.add_note(
-                f"simulate: {partial.steps} of {steps} steps are done and recorded; the States are "
-                "those after them. What was recorded is the attribute `result` of this exception."
-            )
-            raise
-        return result()
+            try:
+                _drive(run, self.net, recorder, self.sizes, self.start.step, report)
+            except BaseException as error:
+                vars(error)["result"] = partial = result()
+                error.add_note(
+                    f"simulate: {partial.steps} of {self.steps} steps are done and recorded; the "
+                    "States are those after them. What was recorded is the attribute `result` of "
+                    "this exception."
+                )
+                raise
+            return result()
 
 
 def _check(net: Any, inputs: Any) -> None:
@@ -151,13 +198,15 @@ def _check(net: Any, inputs: Any) -> None:
 
 
 def _plan(
-    net: Module, inputs: tuple, wanted: records.Wanted, chosen: str
+    net: Module, inputs: tuple, wanted: records.Wanted, chosen: str, devices: int = 1
 ) -> tuple[Plan | None, dict[str, Any]]:
     """What the engine runs, or None; and what a Result tells of that."""
     platform = library.default_platform()
     try:
         if chosen != "native":
             raise NotAPlan(None, "backend", backend=chosen)
+        if devices > 1:
+            raise NotAPlan(None, "spread", count=devices)
         if platform not in library.platforms(NETWORK_RUN):
             raise NotAPlan(None, "platform", platform=platform)
         if wanted.traces and platform != "cpu":
@@ -198,9 +247,10 @@ def _count_steps(value: Any, dt: float, what: str) -> int:
 
 def _chunk(steps: int, net: Module, wanted: records.Wanted, looped: bool) -> int:
     """The steps of a chunk: few enough for memory and for news, enough to be worth a call."""
-    words = sum(-(-n.size // 32) for n in net.nodes().values() if isinstance(n, Neuron))
+    neurons = [n for n in net.nodes().values() if isinstance(n, Neuron)]
+    words = sum(math.prod(records.batch_of(n)) * -(-n.size // 32) for n in neurons)
     every = [1 if looped else probe.every for probe in wanted.traces]  # a loop gives every step
-    sizes = [2 * len(probe.index) for probe in wanted.traces]  # of up to 64 bits
+    sizes = [2 * probe.size for probe in wanted.traces]  # of up to 64 bits
     words += sum(size / k for size, k in zip(sizes, every, strict=True))
     most = max(1, int(CHUNK_BYTES // max(1, 4 * words)))
     least, enough = CHUNK_STEPS
@@ -208,21 +258,24 @@ def _chunk(steps: int, net: Module, wanted: records.Wanted, looped: bool) -> int
 
 
 def _drive(
-    run: Any, net: Module, recorder: Recorder, sizes: Sequence[int], report: Callable
+    run: Any, net: Module, recorder: Recorder, sizes: Sequence[int], first: int, report: Callable
 ) -> None:
     """Runs chunk after chunk: each is in the States and in the record, or in neither."""
-    states, at = list(net.states().values()), 0
+    clocks, at = clocks_in(net), 0
+    states = [*net.states().values(), *(clock.state for clock in clocks)]
     names = {id(n): name for name, n in recorder.wanted.rasters.items()}
     neurons = {str(path): n for path, n in net.nodes().items() if isinstance(n, Neuron)}
     with patient() as stop_if_asked:
         for n in sizes:
             before = [state.value for state in states]
             try:
-                out = [np.asarray(x) for x in run.advance(n, at)]
+                out = [np.asarray(x) for x in run.advance(n, first + at)]
                 jax.effects_barrier()  # what update() calls, it has called
                 pairs = zip(run.populations, out[: len(run.populations)], strict=True)
                 fits.check_numbers(neurons, at, n)
                 rasters = {names[id(p)]: raster for p, raster in pairs if id(p) in names}
+                for clock in clocks:
+                    clock.advance(n, recorder.dt)
                 recorder.take(rasters, out[len(run.populations) :], n)
             except BaseException:
                 for state, value in zip(states, before, strict=True):

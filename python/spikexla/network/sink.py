@@ -23,12 +23,13 @@ class Sink(abc.ABC):
     """
 
     start_ms: float = 0.0
-    """When the first chunk begins."""
+    """Until when it has spikes already: a network whose time is less goes on from there."""
 
     @abc.abstractmethod
     def append(self, trains: Mapping[str, tuple[np.ndarray, np.ndarray]], until_ms: float) -> None:
         """Takes `{population: (times in ms, ids)}`, both `(spikes,)` in the order of time.
 
-        They are all the spikes up to `until_ms` since the chunk before. All of it is taken, or, if
-        this raises, nothing; then the run ends, its States being those before the chunk.
+        Times go on from one run of a network to the next, until it is started anew. These are all
+        the spikes up to `until_ms` since the chunk before. All of it is taken, or, if this raises,
+        nothing; then the run ends, its States being those before the chunk.
         """

@@ -1,4 +1,7 @@
-"""Statistics of recorded spikes: rates, irregularity and correlation, computed by elephant."""
+"""Statistics of recorded spikes: rates, irregularity and correlation, computed by elephant.
+
+Spikes of a batch are refused: a train is of one neuron in one trial, `spikes.of_trial(0)`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 
 from ..connect.base import count
 from ..units import mantissa
-from .result import Spikes
+from .result import Spikes, refuse_trials
 
 SAMPLE_CV, SAMPLE_PAIRS = 1000, 200  # neurons of a population that stand for all of it
 LEAST_SPIKES = 3  # two intervals: fewer have no variation
@@ -28,6 +31,7 @@ def firing_rates(spikes: Spikes, duration_ms: Any) -> np.ndarray:
     >>> firing_rates(train, 1000.0)
     array([0., 2.])
     """
+    refuse_trials("firing_rates", spikes)
     ms = _ms("firing_rates: duration_ms", duration_ms)
     last = int(spikes.steps.max(initial=-1))
     if last * spikes.dt_ms >= ms * (1 - 1e-12):
@@ -50,6 +54,7 @@ def cv_isi(
     >>> cv_isi(result.spikes["L4E"]).mean()                              # doctest: +SKIP
     0.87
     """
+    refuse_trials("cv_isi", spikes)
     if least < LEAST_SPIKES:
         raise ValueError(f"cv_isi: least={least} must be {LEAST_SPIKES} or more spikes.")
     statistics = _elephant("statistics")
@@ -74,6 +79,7 @@ def correlations(
     >>> correlations(result.spikes["L4E"], result.duration_ms).mean()    # doctest: +SKIP
     0.003
     """
+    refuse_trials("correlations", spikes)
     ms, width = (
         _ms(f"correlations: {name}", x)
         for name, x in (("duration_ms", duration_ms), ("bin_ms", bin_ms))

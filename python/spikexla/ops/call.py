@@ -75,7 +75,8 @@ def native_call(
         branches = dict.fromkeys(library.platforms(name), ffi)
         return jax.lax.platform_dependent(*args, **branches, default=traced_when_lowered)
 
-    return _not_differentiable(name, _batched(on_any_platform, in_place))(*args)
+    with jax.named_scope(name):
+        return _not_differentiable(name, _batched(on_any_platform, in_place))(*args)
 
 
 # A reference is traced only where it is lowered, for a platform that lacks the kernel: to trace it
