@@ -81,7 +81,8 @@ def network_run(
     """Advances a network by `steps` steps; a spike arrives one step after it was fired, or later.
 
     A delay of k steps adds k to that one step. Bit i of word w of a raster or history is neuron
-    32 w + i. A population without a `history` had no spikes under way.
+    32 w + i. A population without a `history` had no spikes under way. The spikes that the states
+    given stand for arrive in the first step, and are in no raster: they are of the step before it.
 
     Every target adds what arrives in the order of delay, projection and source: the native result
     is the same, bit for bit, for any number of threads, and whether the steps are made in one call
