@@ -28,14 +28,18 @@ LONG = ["simulate", "coba", "--neurons", "400", "--duration", "1s", "--seed", "3
 
 
 def test_the_file_has_the_spikes_of_the_network(tmp_path, capsys, dt):
+    """From 0 on, though the network was simulated before."""
     file = tmp_path / "spikes.h5"
-    assert main(["simulate", "coba", *SMALL, "--to", str(file), "--json"]) == 0
+    argv = ["simulate", "coba", *SMALL, "--warmup", "5ms", "--to", str(file), "--json"]
+    assert main(argv) == 0
     report = json.loads(capsys.readouterr().out)
     assert names(tmp_path) == ["spikes.h5"]
-    spikes = sx.simulate(sx.COBANet(400, seed=3), 20.0).spikes["N"]
+    net = sx.COBANet(400, seed=3)
+    sx.simulate(net, 5.0)
+    spikes = sx.simulate(net, 20.0).spikes["N"]
     kinds = {"E": spikes.ids < 320, "I": spikes.ids >= 320}
     for name, train in read_spikes(file).items():
-        np.testing.assert_allclose(train.times_ms, spikes.times_ms[kinds[name]])
+        np.testing.assert_allclose(train.times_ms, spikes.times_ms[kinds[name]] - 5.0)
         np.testing.assert_array_equal(train.node_ids, spikes.ids[kinds[name]] - 320 * (name == "I"))
         n = {"E": 320, "I": 80}[name]
         assert report["rates_hz"][name] == pytest.approx(len(train.times_ms) / n / 0.02)
