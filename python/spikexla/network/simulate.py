@@ -66,8 +66,9 @@ def simulate(
     many steps in one native call; any other module in a compiled loop, which is kept for the next
     call, also with other arrays of jax in `inputs`. `print(result.report())` says which, and why.
 
-    What is delivered is recorded: neurons that start above the threshold fire in the first step of
-    the network's time. record: True, all spikes; False, nothing; or what `sx.record` has (`Spikes()`, `Rates(bin=1.0)`,
+    What is delivered is recorded: neurons that start above the threshold fire in the first step.
+
+    record: True, all spikes; False, nothing; or what `sx.record` has (`Spikes()`, `Rates(bin=1.0)`,
     `Trace('V', neurons=[0, 1], every=10)`), one or a sequence for every population, or a mapping
     from the names of parts to these. The engine traces the States of neurons and the g of synapses.
     Of populations with a batch, rates and traces have its axes and spikes their `trials`.
