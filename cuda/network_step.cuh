@@ -89,6 +89,12 @@ __device__ void deliver(const Network<T>& net, int64_t s, int64_t t, T* g, const
   }
 }
 
+// What a network gives: places among a model's inputs, or -1; all others are 0.
+template <class Model>
+inline constexpr int kTakesI = place_of("I", Model::kInputs);
+template <class Model>
+inline constexpr int kTakesG = place_of("G", Model::kInputs);
+
 // Advances neurons [low, high) of one population, a word of spikes a warp. Port k of neuron i reads
 // g[k * (high - low) + i - low] and leaves it for the next step in `to`; the last step leaves g as
 // a step-by-step run would, in the results.
@@ -99,7 +105,6 @@ __device__ void advance(const Population<T>& p, int64_t low, int64_t high, int64
   using Params = typename Model::template Params<T>;
   using Inputs = typename Model::template Inputs<T>;
   constexpr int S = size_of<State, T>, P = size_of<Params, T>, X = size_of<Inputs, T>;
-  constexpr int kI = place_of("I", Model::kInputs), kG = place_of("G", Model::kInputs);
   const int lane = threadIdx.x % kWarp;
   for (int64_t first = low + threadIdx.x - lane; first < high; first += blockDim.x) {
     const int64_t i = first + lane;
@@ -116,8 +121,8 @@ __device__ void advance(const Population<T>& p, int64_t low, int64_t high, int64
         else to[at] = now * port.decay.of(i);
       }
       T inputs[X] = {}, params[P], fields[S];
-      if constexpr (kI >= 0) inputs[kI] = I;
-      if constexpr (kG >= 0) inputs[kG] = G;
+      if constexpr (kTakesI<Model> >= 0) inputs[kTakesI<Model>] = I;
+      if constexpr (kTakesG<Model> >= 0) inputs[kTakesG<Model>] = G;
 #pragma unroll
       for (int k = 0; k < P; ++k) params[k] = p.params[k].of(i);
 #pragma unroll
