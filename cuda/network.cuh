@@ -19,7 +19,7 @@ SPIKEXLA_BEGIN
 namespace cuda {
 
 inline constexpr int kNetworkThreads = 512;  // of a block, at most
-inline constexpr int kMostFields = 8;        // of a model's state or parameters
+inline constexpr int kMostFields = 16;       // of a model's state or parameters
 inline constexpr size_t kShared = 48 << 10;  // bytes that any block may have
 
 // One number for all neurons or one each.

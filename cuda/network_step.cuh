@@ -1,6 +1,7 @@
 // One step of a network: a block delivers to its slice, advances it, and notes its spikes.
 #pragma once
 
+#include "fields.h"
 #include "lanes.cuh"
 #include "models.h"
 #include "network_spikes.cuh"
@@ -88,6 +89,12 @@ __device__ void deliver(const Network<T>& net, int64_t s, int64_t t, T* g, const
   }
 }
 
+// What a network gives: places among a model's inputs, or -1; all others are 0.
+template <class Model>
+inline constexpr int kTakesI = place_of("I", Model::kInputs);
+template <class Model>
+inline constexpr int kTakesG = place_of("G", Model::kInputs);
+
 // Advances neurons [low, high) of one population, a word of spikes a warp. Port k of neuron i reads
 // g[k * (high - low) + i - low] and leaves it for the next step in `to`; the last step leaves g as
 // a step-by-step run would, in the results.
@@ -113,10 +120,9 @@ __device__ void advance(const Population<T>& p, int64_t low, int64_t high, int64
         if (last) port.g[i] = now;
         else to[at] = now * port.decay.of(i);
       }
-      T inputs[X], params[P], fields[S];
-      inputs[0] = I;
-      if constexpr (X == 3) inputs[1] = G;
-      inputs[X - 1] = T(0);
+      T inputs[X] = {}, params[P], fields[S];
+      if constexpr (kTakesI<Model> >= 0) inputs[kTakesI<Model>] = I;
+      if constexpr (kTakesG<Model> >= 0) inputs[kTakesG<Model>] = G;
 #pragma unroll
       for (int k = 0; k < P; ++k) params[k] = p.params[k].of(i);
 #pragma unroll

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -39,9 +39,9 @@ def kicks(size: float) -> Draw:
 class Case:
     """A model and the numbers to test it with.
 
-    `margin` (mV) is the least distance of V from V_th on every step, so that a rounding error
-    cannot turn into a spike. `rtol` bounds float32 differences, relative to the largest value;
-    `reason` says why it is not smaller. float64 is always held to RTOL64.
+    `margin` is the least `distance` from the threshold on every step, in the model's own unit, so
+    that a rounding error cannot turn into a spike. `rtol` bounds float32 differences, relative to
+    the largest value; `reason` says why it is not smaller. float64 is always held to RTOL64.
     """
 
     kernel: NeuronKernel
@@ -50,7 +50,7 @@ class Case:
     inputs: dict[str, Draw]
     reason: str
     rtol: float = 3e-4
-    margin: float = 2e-3
+    margin: float = 2e-4
     whole: frozenset[str] = field(default=frozenset({"hold"}))
 
     def __str__(self) -> str:
@@ -79,9 +79,7 @@ class Case:
             if not todo.any():
                 break
         else:
-            raise RuntimeError(
-                f"{self}: no drive keeps a margin of {self.margin} mV to the threshold"
-            )
+            raise RuntimeError(f"{self}: no drive keeps a margin of {self.margin} to the threshold")
         kernel = self.kernel
 
         def cast(x, *lead):
@@ -103,8 +101,8 @@ class Case:
         return value * (1 + spread * rng.uniform(-1, 1, n))
 
     def _too_close(self, state, params, inputs, hard):
-        """The lanes whose V comes within `margin` of V_th, in float64."""
-        n, steps = state["V"].size, inputs["I"].shape[0]
+        """The lanes that come within `margin` of the threshold, in float64."""
+        steps, n = next(iter(inputs.values())).shape
         params = {name: np.broadcast_to(value, n) for name, value in params.items()}
         wide = -n % 1024 + n  # few shapes, so that few programs are compiled
         long = -steps % 64 + steps
@@ -123,20 +121,20 @@ class Case:
                 self.kernel.Params(**{k: across(v) for k, v in params.items()}),
                 self.kernel.Inputs(**{k: both(v) for k, v in inputs.items()}),
             )
-        path = np.concatenate([state["V"][None], np.asarray(path)[:steps, :n]])
-        return (np.abs(path - params["V_th"]) < self.margin).any(0)
+            start = self.kernel.distance(self.kernel.State(**state), self.kernel.Params(**params))
+        path = np.concatenate([np.asarray(start)[None], np.asarray(path)[:steps, :n]])
+        return (np.abs(path) < self.margin).any(0)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _path(kernel, hard, state, params, inputs):
-    """V after every step."""
+    """The distance from the threshold after every step."""
 
     def observed(state, params, inputs, *, hard, spike):
         state, _ = kernel.step(state, params, inputs, hard=hard, spike=spike)
-        return state, state.V
+        return state, kernel.distance(state, params)
 
-    watch = NeuronKernel(kernel.name, observed, kernel.State, kernel.Params, kernel.Inputs)
-    return reference_scan(watch, hard, DEFAULT, state, params, inputs)[1]
+    return reference_scan(replace(kernel, step=observed), hard, DEFAULT, state, params, inputs)[1]
 
 
 _MEMBRANE = {"R": 1.2, "V_rest": -60.0, "V_th": -50.0, "V_reset": -62.0, "scale": 1 / 12}

@@ -12,6 +12,7 @@ os.environ["SPIKEXLA_POISON"] = "1"  # what a kernel leaves out of its results i
 import jax
 import pytest
 import spikexla as sx
+from compiled_models import other_kernels, other_models  # noqa: F401
 from cuda_on_host import host_kernels, instead, on_host  # noqa: F401
 from spikexla import config as _config
 from spikexla.config import forget_warnings

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from compiled_models import compiled
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
 def host_kernels(tmp_path_factory):
-    """Builds and registers the handlers under "host.<target>"; returns the targets."""
-    compiler = shutil.which("g++")
-    if not compiler:
-        pytest.skip("no g++ on PATH: the CUDA kernels were not compiled for the host")
+    """Builds and registers the handlers under "host.<target>"; returns the targets.
+
+    Beside the models of the package, those of other_models.py.
+    """
     if not (ROOT / "cuda/host/module.cc").exists():
         pytest.skip("no cuda/ beside the tests: this is not a checkout")
-    loaded = ctypes.CDLL(str(_built(compiler, tmp_path_factory)))
+    command = [
+        "-O1", "-fPIC", "-shared", "-DSPIKEXLA_ISA=host_gpu", "-Icuda/host", "-Icuda", "-Icsrc",
+        "-isystem", jax.ffi.include_dir(), "-include", "cuda/host/ffi/stream.h",
+        "cuda/host/module.cc", "-x", "c++", *map(str, sorted(ROOT.glob("cuda/ffi/*.cu"))),
+    ]  # fmt: skip
+    loaded = ctypes.CDLL(str(compiled("libcuda_on_host.so", command, tmp_path_factory)))
     loaded.host_kernel_name.restype = ctypes.c_char_p
     loaded.host_kernel_handler.restype = ctypes.c_void_p
     names = []
@@ -34,27 +36,6 @@ def host_kernels(tmp_path_factory):
         jax.ffi.register_ffi_target(f"host.{name.decode()}", jax.ffi.pycapsule(handler))
         names.append(name.decode())
     return names
-
-
-def _built(compiler, tmp_path_factory):
-    """The library, built once for all workers of a parallel run."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    library, started = folder / "libcuda_on_host.so", folder / "libcuda_on_host.part"
-    command = [
-        compiler, "-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-w",
-        "-DSPIKEXLA_ISA=host_gpu", "-Icuda/host", "-Icuda", "-Icsrc", "-isystem",
-        jax.ffi.include_dir(), "-include", "cuda/host/ffi/stream.h", "cuda/host/module.cc",
-        "-x", "c++", *map(str, sorted(ROOT.glob("cuda/ffi/*.cu"))), "-o", str(started),
-    ]  # fmt: skip
-    with (folder / "cuda_on_host.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not library.exists():
-            built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-            assert built.returncode == 0, built.stderr
-            started.rename(library)
-    return library
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from cases import CASES
 from cuda_on_host import same_bits
+from other_models import OTHERS
 from spike_matvec_cases import CONNS, RTOL, problem
 from spikexla import surrogate as surrogates
 from spikexla.ops import kernels, neuron_scan, reset, spike_matvec
@@ -39,6 +40,7 @@ def scan(case, **options):
 
 def test_each_kernel_is_one_of_the_cpu(host_kernels):
     cpu = {name for name, platform in kernels() if platform == "cpu"}
+    cpu |= {kernel.target(d) for kernel in OTHERS for d in ("forward", "backward")}
     assert len(set(host_kernels)) == len(host_kernels)
     assert set(host_kernels) <= cpu
     assert {case.kernel.target(d) for case in CASES for d in ("forward", "backward")} <= set(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,9 +35,7 @@ def test_a_kernel_of_another_platform_has_a_cpu_twin():
 
 def test_a_model_without_a_kernel_runs_its_definition():
     case = CASES[0]
-    unknown = case.kernel.__class__(
-        "nowhere", case.kernel.step, case.kernel.State, case.kernel.Params, case.kernel.Inputs
-    )
+    unknown = replace(case.kernel, name="nowhere")
     operands = case.draw(3, 4, dtype=np.float32)
     _, spikes = neuron_scan(unknown, *operands)
     _, want = neuron_scan(case.kernel, *operands, backend="xla")

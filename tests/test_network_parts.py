@@ -7,6 +7,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import spikexla as sx
 from spikexla.network import record
@@ -191,6 +192,10 @@ def timed(net):
     return jnp.where(sx.environ.get("t", 0.0) < 5.0, 0.0, 1.5)
 
 
+def asked(net):
+    return jax.pure_callback(lambda: np.float32(1.5), jax.ShapeDtypeStruct((), jnp.float32))
+
+
 def apart(**how):
     """A synapse and an output of their own."""
     return {"syn": sx.Expon(N), "out": sx.CUBA()} | how
@@ -203,6 +208,7 @@ LOOPED = [  # the reason, how to make it; the part that stands in the way; what 
     ("state", stepping(drive=timed), "update()", "the state environ.t itself"),
     ("state", stepping(drive=lambda _: sx.random.normal()), "update()", "random.DEFAULT"),
     ("more", stepping(only_arrays), "update()", "(spikes must be an array)"),
+    ("effect", stepping(drive=asked), "update()", "(pure_callback)"),
     ("no step", variant(silent), "update()", ""),
     ("steps", variant(stepped_twice), "N", "2 times"),
     ("index", stepping(lambda n: n.N.get_spike()[::-1]), "N", "slice(None, None, -1)"),

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES, RTOL64
+from compiled_models import NAMES
 from jax.sharding import Mesh, PartitionSpec
+from other_models import CASE
 from spikexla import surrogate as surrogates
 from spikexla.ops import kernels, neuron_scan, neuron_step
 from spikexla.ops.library import native
@@ -17,14 +19,16 @@ from spikexla.ops.library import native
 LENGTHS = [0, 1, 2, 31, 32, 33, 100]
 LANES = [(), (0,), (1,), (31,), (33,), (257,), (3, 300)]
 SURROGATES = [surrogates.make(name, 0.7, 1.3) for name in surrogates.NAMES]
-every_case = pytest.mark.parametrize("case", CASES, ids=str)
+every_case = pytest.mark.parametrize("case", [*CASES, CASE], ids=str)
+# A law of the loops and not of the equations: the plainest, the richest, and one of another kind.
+unlike_cases = pytest.mark.parametrize("case", [CASES[0], CASES[-1], CASE], ids=str)
 every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
 every_reset = pytest.mark.parametrize("reset", ["soft", "hard"])
 
 
 @pytest.fixture(autouse=True)
-def x64():
-    """Both float types in one process."""
+def x64(other_models):
+    """Both float types in one process, and the model of the how-to beside those of the package."""
     jax.config.update("jax_enable_x64", True)
 
 
@@ -80,7 +84,8 @@ def assert_like_reference(case, operands, *, dtype, **options):
 
 
 def test_every_neuron_kernel_has_a_case():
-    assert {k.model for k in kernels().values() if k.model} == {str(c) for c in CASES}
+    own = {k.model for k in kernels().values() if k.model} - {*NAMES}
+    assert own == {str(c) for c in CASES}
 
 
 @every_case
@@ -96,7 +101,7 @@ def test_any_length_agrees_with_the_reference(case, dtype, steps):
     assert_like_reference(case, case.draw(33, steps, dtype=dtype), dtype=dtype)
 
 
-@every_case
+@unlike_cases
 @every_dtype
 @pytest.mark.parametrize("lanes", LANES, ids=str)
 def test_any_lanes_agree_with_the_reference(case, dtype, lanes):
@@ -123,8 +128,10 @@ def test_operands_that_repeat_are_broadcast(case):
     """Parameters per batch row, one input without time, one state for all."""
     state, params, inputs = case.draw((3, 20), 12, spread=0.02)
     state = jax.tree.map(lambda x: x[0], state)
-    params = params._replace(R=params.R[:, :1], V_rest=params.V_rest[0])
-    inputs = inputs._replace(jump=jnp.asarray(0.0))
+    first, *_, last = params
+    params = params._replace(**{params._fields[0]: first[:, :1], params._fields[-1]: last[0]})
+    if len(inputs) > 1:
+        inputs = inputs._replace(**{inputs._fields[-1]: inputs[-1][0, 0, 0]})
     got = neuron_scan(case.kernel, state, params, inputs, backend="native")
     want = neuron_scan(case.kernel, state, params, inputs, backend="xla")
     assert got[1].shape == (12, 3, 20)
@@ -147,7 +154,7 @@ def test_one_step_is_a_scan_of_length_one(case, reset):
     assert_same((state, jnp.stack(spikes)), want)
 
 
-@every_case
+@unlike_cases
 @pytest.mark.parametrize("steps", [1, 6])
 def test_results_too_large_for_a_cache_have_the_same_bits(case, steps):
     """Spikes of 32 MiB and more are stored past the caches, into pages that the threads share."""
@@ -163,7 +170,7 @@ def test_results_too_large_for_a_cache_have_the_same_bits(case, steps):
     assert_same((last, spikes), jax.tree.map(repeat, (want_last, want_spikes)))
 
 
-@every_case
+@unlike_cases
 def test_jit_changes_no_bit(case):
     operands = case.draw(33, 20)
     run = functools.partial(neuron_scan, case.kernel, backend="native")
@@ -172,7 +179,7 @@ def test_jit_changes_no_bit(case):
     assert_same(jax.jit(grad)(*operands), grad(*operands), 1e-14)
 
 
-@every_case
+@unlike_cases
 def test_steps_inside_lax_scan_have_the_gradient_of_the_scan(case):
     operands = case.draw(17, 24)
 
@@ -188,7 +195,7 @@ def test_steps_inside_lax_scan_have_the_gradient_of_the_scan(case):
     assert_same(got, jax.grad(loss(case, "native"), (0, 1, 2))(*operands), RTOL64)
 
 
-@every_case
+@unlike_cases
 @pytest.mark.parametrize("parts", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
 def test_vmap_is_a_stack_of_calls(case, parts):
     draws = [case.draw(7, 10, spread=0.02, seed=k) for k in range(3)]
@@ -204,7 +211,7 @@ def test_vmap_is_a_stack_of_calls(case, parts):
     assert_same(jax.vmap(run, axes)(*stacked), want)
 
 
-@every_case
+@unlike_cases
 @pytest.mark.parametrize("field", [0, 1])
 def test_vmap_over_one_parameter_or_one_input(case, field):
     state, params, inputs = case.draw(7, 10)
@@ -212,18 +219,19 @@ def test_vmap_over_one_parameter_or_one_input(case, field):
     def run(p, x):
         return neuron_scan(case.kernel, state, p, x, backend="native")
 
-    if field == 0:
-        R = jnp.array([1.0, 1.2, 1.4])
-        got = jax.vmap(lambda r: run(params._replace(R=r), inputs))(R)
-        want = [run(params._replace(R=r), inputs) for r in R]
-    else:
-        jump = jnp.stack([inputs.jump, 0 * inputs.jump])
-        got = jax.vmap(lambda j: run(params, inputs._replace(jump=j)))(jump)
-        want = [run(params, inputs._replace(jump=j)) for j in jump]
+    operand = (params, inputs)[field]
+    name, x = operand._fields[-field], operand[-field]
+    rows = jnp.stack([x, 1.2 * x, 0.8 * x])
+
+    def one(row):
+        changed = operand._replace(**{name: row})
+        return run(*((changed, inputs) if field == 0 else (params, changed)))
+
+    got, want = jax.vmap(one)(rows), [one(row) for row in rows]
     assert_same(got, jax.tree.map(lambda *x: jnp.stack(x), *want))
 
 
-@every_case
+@unlike_cases
 def test_nested_vmap_is_one_call_on_a_grid(case):
     state, params, inputs = case.draw((2, 3, 5), 8)
 
@@ -234,7 +242,7 @@ def test_nested_vmap_is_one_call_on_a_grid(case):
     assert_same(got, run(state, inputs))
 
 
-@every_case
+@unlike_cases
 def test_vmap_of_grad_is_a_stack_of_gradients(case):
     draws = [case.draw(7, 10, seed=k) for k in range(3)]
     params = draws[0][1]
@@ -244,7 +252,7 @@ def test_vmap_of_grad_is_a_stack_of_gradients(case):
     assert_same(jax.vmap(grad, (0, 0, None))(state, inputs, params), want, RTOL64)
 
 
-@every_case
+@unlike_cases
 def test_grad_of_vmap_sums_over_what_is_shared(case):
     draws = [case.draw(7, 10, seed=k) for k in range(3)]
     params = draws[0][1]
@@ -258,7 +266,7 @@ def test_grad_of_vmap_sums_over_what_is_shared(case):
     assert_same(got, jax.grad(total("xla"), (0, 1, 2))(state, params, inputs), RTOL64)
 
 
-@every_case
+@unlike_cases
 def test_remat_changes_no_gradient(case):
     operands = case.draw(17, 24)
     plain = jax.jit(jax.grad(loss(case, "native"), (0, 1, 2)))(*operands)
@@ -266,7 +274,7 @@ def test_remat_changes_no_gradient(case):
     assert_same(again, plain, 1e-14)
 
 
-@every_case
+@unlike_cases
 @pytest.mark.parametrize("every", [1, 3, 16, 1000])
 def test_checkpoints_change_no_gradient(case, every):
     operands = case.draw(17, 40)
@@ -274,7 +282,7 @@ def test_checkpoints_change_no_gradient(case, every):
     assert_same(scan_and_vjp(case, "native", checkpoint_every=every)(*operands), one)
 
 
-@every_case
+@unlike_cases
 @every_dtype
 @every_reset
 @pytest.mark.parametrize("cut", [0, 1, 37, 60])
@@ -290,7 +298,7 @@ def test_cutting_a_run_in_two_changes_nothing(case, dtype, reset, cut):
     assert_same((end, jnp.concatenate([first, rest])), (last, whole))
 
 
-@every_case
+@unlike_cases
 def test_an_empty_run_passes_state_and_gradient_through(case):
     state, params, inputs = case.draw(5, 0)
     last, spikes = neuron_scan(case.kernel, state, params, inputs, backend="native")
@@ -302,7 +310,7 @@ def test_an_empty_run_passes_state_and_gradient_through(case):
     np.testing.assert_array_equal(slope(state).V, np.ones(5))
 
 
-@every_case
+@unlike_cases
 def test_a_donated_state_is_updated_in_place(case):
     state, params, inputs = case.draw(4096, 1, dtype=np.float32)
     now = jax.tree.map(lambda x: x[0], inputs)
@@ -313,7 +321,7 @@ def test_a_donated_state_is_updated_in_place(case):
     assert not copies, "\n".join(copies)
 
 
-@every_case
+@unlike_cases
 def test_a_state_in_a_loop_is_not_copied_each_turn(case):
     state, params, inputs = case.draw(4096, 4, dtype=np.float32)
 
@@ -346,7 +354,7 @@ def sharded(case, backend):
     )
 
 
-@every_case
+@unlike_cases
 def test_sharded_equals_unsharded(case):
     assert jax.device_count() >= 2, "conftest.py asks for two CPU devices"
     state, params, inputs = case.draw(64, 20)
@@ -356,7 +364,7 @@ def test_sharded_equals_unsharded(case):
         assert_same((last, spikes), want)
 
 
-@every_case
+@unlike_cases
 def test_a_replicated_parameter_gets_its_gradient_from_every_shard(case):
     operands = case.draw(64, 20)
     got = jax.jit(jax.grad(lambda *o: sharded(case, "native")(*o)[0], (0, 1, 2)))(*operands)
@@ -368,7 +376,7 @@ def test_a_replicated_parameter_gets_its_gradient_from_every_shard(case):
     assert_same(got, jax.grad(whole, (0, 1, 2))(*operands), RTOL64)
 
 
-@every_case
+@unlike_cases
 def test_the_number_of_threads_changes_no_bit(case):
     operands = case.draw(4096, 16, dtype=np.float32)
     wide = (

@@ -3,6 +3,7 @@
 #include "cpu/poisson.h"
 #include "cpu/sparse_levels.h"
 #include "cpu/synapse.h"
+#include "model_row.h"
 #include "models.h"
 
 #define SPIKEXLA_STRING(x) #x
@@ -25,16 +26,10 @@ constexpr spikexla::abi::SynapseLoops<T> synapse_loops() {
   return {&cpu::synapse_drive<T>, &cpu::synapse_decay<T>, &cpu::poisson<T>};
 }
 
-template <class Model>
-constexpr spikexla::abi::NeuronRow neuron_row() {
-  using Sizes = cpu::Sizes<Model, float>;
-  return {Model::kName, Model::kState, Model::kParams,        Model::kInputs,        Sizes::S,
-          Sizes::P,     Sizes::X,      loops<Model, float>(), loops<Model, double>()};
-}
-
 template <class... M>
 const spikexla::abi::Table& make_table(TypeList<M...>) {
-  static constexpr spikexla::abi::NeuronRow neurons[] = {neuron_row<M>()...};
+  static constexpr spikexla::abi::NeuronRow neurons[] = {
+      neuron_row<M>(loops<M, float>(), loops<M, double>())...};
   static constexpr spikexla::abi::Table table = {
       SPIKEXLA_NAME(SPIKEXLA_ISA), neurons,           int(sizeof...(M)), synapse_loops<float>(),
       synapse_loops<double>(),     &cpu::kSparseLoops};

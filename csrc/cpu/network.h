@@ -374,10 +374,9 @@ class Network {
     abi::NeuronBits<T> a = neuron_block(pop, first, lanes);
     a.knows_G = b.knows_G;
     a.largest_G = b.largest_G;
-    int x = 0;
-    a.inputs[x++] = {I, 1, 0};
-    if (pop.model->num_inputs == 3) a.inputs[x++] = {G, 1, 0};
-    a.inputs[x++] = {none, 1, 0};
+    for (int x = 0; x < pop.model->num_inputs; ++x) a.inputs[x] = {none, 1, 0};
+    if (pop.model->takes_I >= 0) a.inputs[pop.model->takes_I] = {I, 1, 0};
+    if (pop.model->takes_G >= 0) a.inputs[pop.model->takes_G] = {G, 1, 0};
     a.bits = pop.raster ? pop.raster + t * pop.words() + first / 32 : bits;
     loops(pop).bits(a);
     f->list(a.bits, first, lanes);

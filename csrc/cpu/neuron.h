@@ -4,6 +4,7 @@
 // enough to stay in L1 for the whole run, so memory sees only the inputs and the spikes.
 #pragma once
 
+#include "cpu/easy.h"
 #include "cpu/fresh_pages.h"
 #include "cpu/pack_bits.h"
 #include "cpu/streams.h"
@@ -35,7 +36,7 @@ void advance(int64_t lanes, Arrays<const T, Sizes<Model, T>::S> from,
   for (int64_t i = 0; i < lanes; ++i) {
     State s = load<State, T>(from, i);
     const Params p = kUniform ? uniform : load<Params, T>(params, i);
-    spikes[i] = Model::template step<kEasy>(s, p, load<Inputs, T>(inputs, i), kHard);
+    spikes[i] = take_step<Model, kEasy, T>(s, p, load<Inputs, T>(inputs, i), kHard);
     store(s, to, i);
   }
 }
@@ -44,13 +45,13 @@ void advance(int64_t lanes, Arrays<const T, Sizes<Model, T>::S> from,
 template <class Model, class T>
 bool all_easy(int64_t lanes, bool uniform, Arrays<const T, Sizes<Model, T>::P> params,
               Arrays<const T, Sizes<Model, T>::X> inputs) {
-  if (Model::kAlwaysEasy) return true;
+  if (is_always_easy<Model>()) return true;
   using Params = typename Model::template Params<T>;
   int hard_lanes = 0;
   const Params first = load<Params, T>(params, 0);
   for (int64_t i = 0; i < lanes; ++i) {
     const Params p = uniform ? first : load<Params, T>(params, i);
-    hard_lanes |= !Model::is_easy(p, load<typename Model::template Inputs<T>, T>(inputs, i));
+    hard_lanes |= !is_easy<Model>(p, load<typename Model::template Inputs<T>, T>(inputs, i));
   }
   return hard_lanes == 0;
 }
@@ -58,7 +59,7 @@ bool all_easy(int64_t lanes, bool uniform, Arrays<const T, Sizes<Model, T>::P> p
 template <class Model, class T, bool kUniform, bool kHard, class... Rest>
 SPIKEXLA_HD void advance_easy(bool easy, Rest... rest) {
   if (easy) advance<Model, T, kUniform, kHard, true>(rest...);
-  else advance<Model, T, kUniform, kHard, Model::kAlwaysEasy>(rest...);
+  else advance<Model, T, kUniform, kHard, is_always_easy<Model>()>(rest...);
 }
 
 template <class Model, class T>
@@ -310,7 +311,7 @@ void neuron_bits(const NeuronBits<T>& a) {
     const Rows<T, X> inputs(a.inputs, room + P * kBitsLanes, kBitsLanes, a.lanes);
     const auto first = load<typename Model::template Params<T>, T>(params.from(), 0);
     const bool easy = uniform && a.knows_G
-                          ? Model::is_easy_up_to(first, a.largest_G)
+                          ? is_easy_up_to<Model>(first, a.largest_G)
                           : all_easy<Model, T>(a.lanes, uniform, params.from(), inputs.from());
     advance_known<Model, T>(easy, uniform, a.hard, a.lanes, as_const(state), state, params.from(),
                             inputs.from(), spikes);

@@ -10,7 +10,7 @@
 
 namespace spikexla::abi {
 
-inline constexpr int kMaxFields = 8;
+inline constexpr int kMaxFields = 16;  // of one kind: states, parameters or inputs of a model
 inline constexpr int kMaxPorts = 8;
 
 // A read-only operand seen from one block of lanes. A stride of 0 repeats the value.
@@ -118,6 +118,7 @@ struct NeuronLoops {
 struct NeuronRow {
   const char *model, *state, *params, *inputs;
   int num_state, num_params, num_inputs;
+  int takes_I, takes_G;  // what a network gives: places among the inputs, or -1
   NeuronLoops<float> f32;
   NeuronLoops<double> f64;
 };

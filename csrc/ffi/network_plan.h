@@ -25,6 +25,7 @@
 
 #include "cpu/network.h"
 #include "ffi/plan_reader.h"
+#include "fields.h"
 
 namespace spikexla {
 
@@ -151,6 +152,8 @@ std::vector<Population<T>> read_populations(Reader& r, const abi::NeuronRow* mod
     Population<T>& p = pops[k];
     r.about(int64_t(k));
     p.model = &models[r.number("the neuron model", 0, num_models - 1)];
+    if (!takes_network_inputs(p.model->inputs))
+      r.fail(std::string(p.model->model) + " takes other inputs than a network has");
     p.size = r.number("the size", 1, INT32_MAX);
     p.hard = r.flag("whether the reset is hard");
     p.ports.resize(r.number("the number of ports", 0, abi::kMaxPorts));
@@ -158,7 +161,11 @@ std::vector<Population<T>> read_populations(Reader& r, const abi::NeuronRow* mod
   }
   for (size_t k = 0; k < pops.size() && r.ok(); ++k) {
     r.about(int64_t(k));
-    for (auto& port : pops[k].ports) port.conductance = r.flag("whether a port is a conductance");
+    for (auto& port : pops[k].ports) {
+      port.conductance = r.flag("whether a port is a conductance");
+      if (port.conductance && pops[k].model->takes_G < 0)
+        r.fail(std::string(pops[k].model->model) + " takes no conductance");
+    }
   }
   for (size_t k = 0; k < pops.size() && r.ok(); ++k) {
     r.about(int64_t(k));

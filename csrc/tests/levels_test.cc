@@ -66,7 +66,7 @@ class Run {
       b.d_params[k] = result(kLanes);
     }
     for (int k = 0; k < row_.num_inputs; ++k) {
-      const bool conductance = row_.num_inputs == 3 && k == 1;
+      const bool conductance = k == row_.takes_G;
       T* x = draw(kSteps * kLanes, conductance ? 0 : -5, conductance ? 0.4 : k == 0 ? 25 : 1);
       f.inputs[k] = b.inputs[k] = {x, 1, kLanes};
       b.d_inputs[k] = result(kSteps * kLanes);

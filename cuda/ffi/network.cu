@@ -10,6 +10,7 @@
 #include "ffi/network_plan.h"
 #include "ffi/registry.h"
 #include "launch.cuh"
+#include "model_row.h"
 #include "models.h"
 #include "network_step.cuh"
 #include "upload.cuh"
@@ -22,20 +23,7 @@ static_assert(cuda::kMostFields == abi::kMaxFields);
 // The models in the order in which the plan numbers them, without the CPU's loops.
 template <class... M>
 std::vector<abi::NeuronRow> neuron_rows(TypeList<M...>) {
-  const auto row = [](auto model, auto state, auto params, auto inputs) {
-    using Model = decltype(model);
-    return abi::NeuronRow{Model::kName,
-                          Model::kState,
-                          Model::kParams,
-                          Model::kInputs,
-                          size_of<decltype(state), float>,
-                          size_of<decltype(params), float>,
-                          size_of<decltype(inputs), float>,
-                          {},
-                          {}};
-  };
-  return {row(M{}, typename M::template State<float>{}, typename M::template Params<float>{},
-              typename M::template Inputs<float>{})...};
+  return {neuron_row<M>({}, {})...};
 }
 
 // Where the arrays of the call's own lie behind each other, in bytes.

@@ -175,7 +175,7 @@ def _simulate(model: Model, options: Any, stage: Path | None) -> _Run:
         if options.warmup:
             with progress("warm-up", "steps") as update:
                 network.simulate(net, options.warmup, record=False, progress=update)
-            clock_of(net).restart()  # what is recorded begins at 0
+            clock_of(net).call_it_zero()  # what is recorded begins at 0
         collected = Collector(sizes, options.dt, file, excerpt=stage is not None)
         collected.begin(_populations(net))
         update = stack.enter_context(progress(model.title, "steps"))

@@ -65,7 +65,7 @@ class Each(Module):
         weight = self.weight_mantissa
         weight = weight if total is None else weight.astype(total.dtype)
         y = weight * jnp.asarray(x).astype(weight.dtype)
-        return y if total is None else total + rounded(y, total)
+        return y if total is None else total + rounded(y)
 
     def update(self, x: Any) -> Any:
         y = self.accumulate(x)

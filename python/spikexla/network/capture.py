@@ -1,9 +1,10 @@
 """Reads off a module what one call of its `update` does, if that is a step of a known network.
 
-`update` runs once with every population and projection replaced by a stand-in that notes its call.
-Spikes are `SpikeView`s, which know whose they are; slicing is all one can do with them. Whatever
-goes beyond that - reading a State, computing with spikes, an unknown model - makes the module one
-that is stepped in a compiled loop instead, and the reason is kept for the report.
+`update` is traced once with every population and projection replaced by a stand-in that notes its
+call; the currents that they are given are computed afterwards. Spikes are `SpikeView`s, which know
+whose they are; slicing is all one can do with them. Whatever goes beyond that - reading a State,
+calling out of the program, computing with spikes, an unknown model - makes the module one that is
+stepped in a compiled loop instead, and the reason is kept for the report.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from ..ops.library import kernels
 from ..projection.align_post import AlignPostProj
 from ..projection.base import Projection
 from ..projection.poisson_input import PoissonInput
+from ..state import has_tracer
 from ..synapse.base import SynOut
 from ..synapse.coba import COBA
 from ..synapse.cuba import CUBA
 from ..synapse.delta import Delta
 from ..synapse.expon import Expon
+from ..transform.effects import calls_out_of
 from ..transform.trace import Traced
 from ..units import mantissa
 from .not_a_plan import NotAPlan, names_of
@@ -114,9 +117,9 @@ def capture(net: Module, inputs: tuple) -> Plan:
     nodes = list(net.nodes().values())
     notes: list[tuple[str, Any, Any]] = []
 
-    def step() -> None:
-        with jax.ensure_compile_time_eval():
-            net.update(*inputs)
+    def step() -> list[Any]:
+        net.update(*inputs)
+        return [x for x in jax.tree.leaves([given for _, _, given in notes]) if has_tracer(x)]
 
     # As in the loop, the time is there, as data: who asks for it is told from who does not.
     with _stand_ins(nodes, notes), environ.context(i=jnp.int32(0), t=jnp.zeros(())):
@@ -131,7 +134,18 @@ def capture(net: Module, inputs: tuple) -> Plan:
         paths = {id(state): str(path) for path, state in net.states().items()}
         path = paths.get(id(touched), touched.name or touched.label)
         raise NotAPlan(None, "state", state=path)
-    return _plan(nodes, notes, names)
+    if call := next(calls_out_of(traced.jaxpr.jaxpr), None):
+        raise NotAPlan(None, "effect", call=call)
+    return _plan(nodes, _computed(notes, iter(traced.call((), ())[0])), names)
+
+
+def _computed(notes: list, values: Iterator[Any]) -> list[tuple[str, Any, Any]]:
+    """The notes with `values` in place of what was traced."""
+
+    def number(x: Any) -> Any:
+        return next(values) if has_tracer(x) else x
+
+    return [(what, node, jax.tree.map(number, given)) for what, node, given in notes]
 
 
 @contextlib.contextmanager

@@ -13,6 +13,10 @@ REASONS = {  # what a part is or does, or update() itself; what would change tha
     "spread": ("has States that are spread over {count} devices", "put them on one"),
     # what update() does
     "state": ("uses the state {state} itself", "record a Trace of a State that is only to be seen"),
+    "effect": (
+        "calls out of the program in every step ({call})",
+        "network_run cannot: leave it out, or record what is to be seen",
+    ),
     "more": ("does more than step its parts ({error})", "leave all else to other modules"),
     "no step": ("steps no population of neurons", "call one to have it stepped"),
     "steps": ("is stepped {times} times by update()", "call it once"),

@@ -32,6 +32,17 @@ class _Train(NamedTuple):
     trials: np.ndarray | int
 
 
+def _both(first: _Train, then: _Train) -> _Train:
+    """`first`, spikes of the first step, and a train that begins with that step."""
+    now = np.searchsorted(then.steps, 1)
+    trials = [np.broadcast_to(train.trials, train.ids.shape) for train in (first, then)]
+    steps, ids, trials = map(np.concatenate, ((first[0], then[0]), (first[1], then[1]), trials))
+    now += len(first.ids)
+    order = np.lexsort((ids[:now], trials[:now]))
+    ids[:now], trials[:now] = ids[order], trials[order]
+    return _Train(steps, ids, trials if isinstance(then.trials, np.ndarray) else 0)
+
+
 @dataclass
 class _Recorded:
     """What the finished chunks have given."""
@@ -57,6 +68,7 @@ class Recorder:
         self._step, self._time = start
         self._batch = {name: batch_of(n) for name, n in wanted.rasters.items()}
         self._kept = _Recorded()
+        self._before: dict[str, _Train] = {}  # spikes that arrive in the first step
         self._totals = {name: np.zeros(math.prod(b), np.int64) for name, b in self._batch.items()}
         self._bins = {
             name: np.zeros((-(-steps // width), math.prod(self._batch[name])), np.int64)
@@ -102,6 +114,17 @@ class Recorder:
             )
         self._time = steps
 
+    def begin(self, spikes: dict[str, Any]) -> None:
+        """The spikes that States stand for which no step has made.
+
+        They arrive in the first step, and count as spikes of that step.
+        """
+        for name, given in spikes.items():
+            shape = len(self._totals[name]), self.wanted.rasters[name].size
+            trials, ids = np.nonzero(np.asarray(given).reshape(shape))
+            trials, ids = trials.astype(np.int32), ids.astype(np.int32)
+            self._before[name] = _Train(np.zeros_like(ids), ids, trials if self._batch[name] else 0)
+
     def take(self, rasters: dict[str, np.ndarray], samples: list[np.ndarray], steps: int) -> None:
         """The next chunk of `steps` steps: rasters of populations, and the samples of traces.
 
@@ -109,6 +132,9 @@ class Recorder:
         """
         at = self._kept.done
         counted = {name: self._train(name, rasters[name]) for name in self._totals}
+        if at == 0:
+            first = {name: train for name, train in self._before.items() if len(train.ids)}
+            counted |= {name: _both(train, counted[name]) for name, train in first.items()}
         trains = {name: counted[name] for name in self.wanted.spikes}
         traces = [
             (at + trace.first(self._step + at) + trace.every * np.arange(len(values)), values)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -65,6 +66,8 @@ def simulate(
     A network of populations, exponential synapses and sparse projections runs in `network_run`,
     many steps in one native call; any other module in a compiled loop, which is kept for the next
     call, also with other arrays of jax in `inputs`. `print(result.report())` says which, and why.
+
+    What is delivered is recorded: neurons that start above the threshold fire in the first step.
 
     record: True, all spikes; False, nothing; or what `sx.record` has (`Spikes()`, `Rates(bin=1.0)`,
     `Trace('V', neurons=[0, 1], every=10)`), one or a sequence for every population, or a mapping
@@ -156,6 +159,8 @@ class _Run:
         )
         for n in dict.fromkeys(self.sizes):  # before the run, so that the times can be told apart
             run.compile(n)
+        if self.start.step == 0:
+            recorder.begin({name: n.get_spike() for name, n in self.wanted.rasters.items()})
         with reporting(progress, "simulate", self.steps) as report:
             compiled = time.perf_counter()
 
@@ -268,6 +273,7 @@ def _drive(
         for n in sizes:
             with Transaction(keep=True):
                 out = [np.asarray(x) for x in run.advance(n, first + at)]
+                jax.effects_barrier()  # what update() calls, it has called
                 pairs = zip(run.populations, out[: len(run.populations)], strict=True)
                 fits.check_numbers(neurons, at, n)
                 rasters = {names[id(p)]: raster for p, raster in pairs if id(p) in names}

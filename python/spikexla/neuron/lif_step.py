@@ -62,10 +62,15 @@ class CobaInputs(NamedTuple):
     jump: Array  # mV
 
 
+def distance(state, params):
+    """How far V is above the threshold, in units of V_th - V_reset."""
+    return (state.V - params.V_th) * params.scale
+
+
 def step(state, params, inputs, *, hard, spike):
     """One step of any member of the family; which one, the types of its arguments say."""
     p = params
-    s = spike((state.V - p.V_th) * p.scale)
+    s = spike(distance(state, p))
     fall = (jax.lax.stop_gradient(state.V) if hard else p.V_th) - p.V_reset
     V0 = state.V - fall * s
     if isinstance(inputs, CobaInputs):
@@ -75,9 +80,9 @@ def step(state, params, inputs, *, hard, spike):
         V1 = V0 + p.rate * (p.V_rest + p.R * inputs.I - V0)
     V1 = V1 + inputs.jump
     if not isinstance(state, RefState):
-        return State(V1), spike((V1 - p.V_th) * p.scale)
+        return State(V1), spike(distance(State(V1), p))
     V = jnp.where(state.refractory > 0, V0, V1)
-    z = spike((V - p.V_th) * p.scale)
+    z = spike(distance(State(V), p))
     left = jnp.maximum(state.refractory - 1, 0)
     refractory = jax.lax.stop_gradient(jnp.where(V >= p.V_th, p.hold, left))
     return RefState(V, refractory), z
@@ -90,7 +95,7 @@ def decay_ratio(z: Array) -> Array:
     return jnp.where(small, 1 - z / 2, -jnp.expm1(-safe) / safe)
 
 
-LIF = NeuronKernel("lif", step, State, Params, Inputs)
-LIF_REF = NeuronKernel("lif_ref", step, RefState, RefParams, Inputs)
-LIF_COBA = NeuronKernel("lif_coba", step, State, Params, CobaInputs)
-LIF_REF_COBA = NeuronKernel("lif_ref_coba", step, RefState, RefParams, CobaInputs)
+LIF = NeuronKernel("lif", step, distance, State, Params, Inputs)
+LIF_REF = NeuronKernel("lif_ref", step, distance, RefState, RefParams, Inputs)
+LIF_COBA = NeuronKernel("lif_coba", step, distance, State, Params, CobaInputs)
+LIF_REF_COBA = NeuronKernel("lif_ref_coba", step, distance, RefState, RefParams, CobaInputs)

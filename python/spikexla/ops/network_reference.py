@@ -22,7 +22,7 @@ def network_reference(
 
     def body(carry, t):
         (states, gs, histories, generators), traces = carry
-        spikes = [_spiked(p, s) for p, s in zip(populations, states, strict=True)]
+        spikes = [p.kernel.spiked(s, p.params) for p, s in zip(populations, states, strict=True)]
         gs = [
             [g * port.decay for g, port in zip(gp, p.ports, strict=True)]
             for gp, p in zip(gs, populations, strict=True)
@@ -31,10 +31,10 @@ def network_reference(
         gs = synapses.deliver(seen, gs)
         generators, gs = _poisson(populations, generators, gs)
         states = [_advance(p, s, g) for p, s, g in zip(populations, states, gs, strict=True)]
-        bits = [pack_bits(_spiked(p, s)) for p, s in zip(populations, states, strict=True)]
+        fired = [p.kernel.spiked(s, p.params) for p, s in zip(populations, states, strict=True)]
         traces = [_noted(q, t, x, states, gs) for q, x in zip(probes, traces, strict=True)]
         after = states, gs, [s[:-1] for s in seen], generators
-        return (after, traces), bits if record else None
+        return (after, traces), [pack_bits(z) for z in fired] if record else None
 
     histories = [spikes_of(p.history, p.size) for p in populations]
     start = (
@@ -114,17 +114,12 @@ def _noted(q: Any, t: Any, rows: jax.Array, states: list, gs: list) -> jax.Array
     return rows.at[row].set(values[q.index], mode="drop")
 
 
-def _spiked(p: Any, state: Any) -> jax.Array:
-    return state[0] >= p.params.V_th
-
-
 def _advance(p: Any, state: Any, gs: list) -> Any:
     I = p.drive
     for g, port in zip(gs, p.ports, strict=True):
         I = I + g * port.value
-    inputs = {"I": I, "jump": jnp.zeros((), state[0].dtype)}
-    if "G" in p.kernel.Inputs._fields:
-        inputs["G"] = sum(g for g, port in zip(gs, p.ports, strict=True) if port.conductance)
-    return p.kernel.step(
-        state, p.params, p.kernel.Inputs(**inputs), hard=p.hard, spike=surrogates.DEFAULT
-    )[0]
+    zero = jnp.zeros((), state[0].dtype)
+    G = sum((g for g, port in zip(gs, p.ports, strict=True) if port.conductance), zero)
+    given = {"I": I, "G": G, "jump": zero}
+    inputs = p.kernel.Inputs(*(given[name] for name in p.kernel.Inputs._fields))
+    return p.kernel.step(state, p.params, inputs, hard=p.hard, spike=surrogates.DEFAULT)[0]

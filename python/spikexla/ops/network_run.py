@@ -14,10 +14,11 @@ from . import library
 from .call import explain_forward_mode, native_call, uses_native
 from .network_probe import Probe, checked, place
 from .network_reference import network_reference
-from .neuron_kernel import NeuronKernel
+from .neuron_kernel import NeuronKernel, check_compiled
 from .wiring import Projection, Wiring, pack
 
 NETWORK_RUN = "spikexla.network_run.v1"
+INPUTS = ("I", "G", "jump")  # that a model may take, as csrc/fields.h has them; jump is always 0
 
 
 class Port(NamedTuple):
@@ -80,7 +81,8 @@ def network_run(
     """Advances a network by `steps` steps; a spike arrives one step after it was fired, or later.
 
     A delay of k steps adds k to that one step. Bit i of word w of a raster or history is neuron
-    32 w + i. A population without a `history` had no spikes under way.
+    32 w + i. A population without a `history` had no spikes under way. The spikes that the states
+    given stand for arrive in the first step, and are in no raster: they are of the step before it.
 
     Every target adds what arrives in the order of delay, projection and source: the native result
     is the same, bit for bit, for any number of threads, and whether the steps are made in one call
@@ -93,9 +95,11 @@ def network_run(
     """
     if not isinstance(steps, int | np.integer) or steps < 0:
         raise ValueError(f"network_run: steps={steps!r} must be a whole number of 0 or more.")
+    _check_kernels(populations)
     _check_populations(populations)
     dtype = jnp.asarray(populations[0].state[0]).dtype
-    if uses_native(backend) and dtype not in (np.float32, np.float64):
+    native = all(uses_native(backend, p.kernel.target("forward")) for p in populations)
+    if native and dtype not in (np.float32, np.float64):
         raise TypeError(
             f"network_run: the native engine takes float32 and float64, but the state is {dtype}. "
             "Cast it, or use backend='xla'."
@@ -114,7 +118,7 @@ def network_run(
         )
     probes = checked(populations, probes)
     populations = [p._replace(history=_history(k, p, wiring)) for k, p in enumerate(populations)]
-    args, shapes, plan = _flatten(populations, wiring, steps, record, probes, dtype)
+    args, shapes = _flatten(populations, wiring, steps, record, probes, dtype)
 
     def fallback(*args):
         if not wiring.stored:
@@ -124,8 +128,9 @@ def network_run(
             )
         return network_reference(*_rebuild(populations, wiring, probes, args), steps, record)
 
-    if not uses_native(backend):
+    if not native:
         return _unflatten(populations, probes, fallback(*args))
+    plan = _plan(populations, wiring, probes)
     out = native_call(
         NETWORK_RUN,
         args,
@@ -138,10 +143,33 @@ def network_run(
     return _unflatten(populations, probes, out)
 
 
-def _check_populations(populations: Sequence[Population]) -> None:
-    """Checks sizes once; below, they are trusted."""
+def _check_kernels(populations: Sequence[Population]) -> None:
+    """What a network gives is what the models take; a field is found by its name."""
     if not populations:
         raise ValueError("network_run: there are no populations. Give one or more.")
+    for k, p in enumerate(populations):
+        what, takes = f"network_run: population {k} ({p.kernel.name})", p.kernel.Inputs._fields
+        if "I" not in takes or not set(takes) <= {*INPUTS}:
+            raise ValueError(
+                f"{what} takes the inputs {takes}, but a network gives a current I, and a "
+                "conductance G and a jump to those that have them. Name the inputs so, or step "
+                "the model by neuron_scan."
+            )
+        if "G" not in takes and any(port.conductance for port in p.ports):
+            raise ValueError(
+                f"{what} takes no conductance G, but has a port that is one. Make the port a "
+                "current, or take a model with G."
+            )
+        for own, fields in ((p.state, p.kernel.State), (p.params, p.kernel.Params)):
+            if len(own) != len(fields._fields):
+                raise ValueError(
+                    f"{what} is given {len(own)} arrays for the fields {fields._fields} of its "
+                    f"{fields.__name__}. Give one each, in that order."
+                )
+
+
+def _check_populations(populations: Sequence[Population]) -> None:
+    """Checks sizes once; below, they are trusted."""
     for k, p in enumerate(populations):
         own = [(x, (p.size,)) for x in (*p.state, *(port.g for port in p.ports))]
         shared = [*p.params, p.drive, *(x for port in p.ports for x in (port.decay, port.value))]
@@ -205,9 +233,11 @@ def _models() -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _flatten(populations, wiring, steps, record, probes, dtype):
-    """(operands, result shapes, plan) as csrc/ffi/network_plan.h reads them."""
+def _plan(populations, wiring, probes):
+    """The whole numbers of a network as csrc/ffi/network_plan.h reads them."""
     models = _models()
+    for p in populations:
+        check_compiled(p.kernel)
     ports = [port for p in populations for port in p.ports]
     plan = [wiring.slices, len(populations)]
     for p in populations:
@@ -221,6 +251,13 @@ def _flatten(populations, wiring, steps, record, probes, dtype):
     plan += [len(probes)]
     for q in probes:
         plan += [q.population, place(populations[q.population].kernel, q), int(q.every)]
+    return plan
+
+
+def _flatten(populations, wiring, steps, record, probes, dtype):
+    """(operands, result shapes) as csrc/ffi/network_plan.h reads them."""
+    ports = [port for p in populations for port in p.ports]
+    poissons = [q for p in populations for q in p.poissons]
     own = [x for p in populations for x in p.state] + [port.g for port in ports]
     shared = [x for p in populations for x in (*p.params, p.drive)]
     shared += [x for port in ports for x in (port.decay, port.value)]
@@ -237,7 +274,7 @@ def _flatten(populations, wiring, steps, record, probes, dtype):
     shapes += [(jnp.shape(q.rng), jnp.uint32) for q in poissons]
     shapes += [((steps if record else 0, -(-p.size // 32)), jnp.uint32) for p in populations]
     shapes += [((q.rows(steps), len(q.index)), dtype) for q in probes]
-    return args, shapes, plan
+    return args, shapes
 
 
 def _rebuild(populations, wiring, probes, args):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,23 +12,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..surrogate import Surrogate
+from . import library
 
 MOST_AXES = 16  # of lanes, those of vmap included: kMaxAxes of csrc/lanes.h
 
 
 @dataclass(frozen=True)
 class NeuronKernel:
-    """A neuron model as data and one pure function.
+    """A neuron model as data and two pure functions.
 
     `step(state, params, inputs, *, hard, spike)` advances one step and returns `(state, z)`, where
-    `spike` is the Heaviside function with a surrogate derivative and `z` is 0 or 1 of V's type. It
-    is element-wise, written in JAX, and it is the definition: the C++ of the same `name` must
-    agree. `State`, `Params` and `Inputs` are NamedTuples whose fields are those of the C++ structs;
-    the first field of `State` is the membrane potential.
+    `spike` is the Heaviside function with a surrogate derivative and `z` is 0 or 1 of V's type.
+    `distance(state, params)` says how far a state is above its threshold: a state where it is 0 or
+    more stands for a spike, `z = spike(distance(state, params))` of the new state, which the next
+    step resets. Both are element-wise, written in JAX, and they are the definition: the C++ of the
+    same `name` must agree. `State`, `Params` and `Inputs` are NamedTuples whose fields are those of
+    the C++ structs; the first field of `State` is the membrane potential. In a network, `Inputs`
+    may have I (current), G (conductance) and jump.
     """
 
     name: str
     step: Callable[..., tuple[Any, jax.Array]]
+    distance: Callable[[Any, Any], jax.Array]
     State: type
     Params: type
     Inputs: type
@@ -35,6 +41,25 @@ class NeuronKernel:
     def target(self, direction: str) -> str:
         """The XLA target of this model: `direction` is "forward" or "backward"."""
         return f"spikexla.{self.name}.{direction}.v1"
+
+    def spiked(self, state: Any, params: Any) -> jax.Array:
+        """Which neurons' states stand for a spike."""
+        return self.distance(state, params) >= 0
+
+
+@functools.cache
+def check_compiled(kernel: NeuronKernel) -> None:
+    """Refuses fields that are not those compiled under this name: numbers would change places."""
+    platforms = library.platforms(kernel.target("forward"))
+    row = library.kernels()[kernel.target("forward"), "cpu" if "cpu" in platforms else "CUDA"]
+    own = (kernel.State._fields, kernel.Params._fields, kernel.Inputs._fields)
+    compiled = (row.state, row.params, row.inputs)
+    if own != compiled:
+        raise library.LibraryError(
+            f"{kernel.name}: State, Params and Inputs have the fields {own}, but the compiled "
+            f"kernel of that name has {compiled}. Give both the same, in one order, or use "
+            "backend='xla'."
+        )
 
 
 def is_hard(reset: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import surrogate as surrogates
 from .call import explain_forward_mode, native_call, same_mesh_axes, uses_native
-from .neuron_kernel import NeuronKernel, check_surrogate, is_hard, prepare
+from .neuron_kernel import NeuronKernel, check_compiled, check_surrogate, is_hard, prepare
 
 
 @explain_forward_mode("neuron_scan")
@@ -86,6 +86,7 @@ class _Wanted(tuple):
 @functools.cache
 def _native_scan(kernel: NeuronKernel, hard: bool, name: str, every: int, rank: int):
     """The differentiable native scan of one model; arrays are (*state), (*params), ... tuples."""
+    check_compiled(kernel)
 
     @jax.custom_vjp
     def run(state, params, inputs, operands):
