@@ -15,9 +15,10 @@ LOWEST, WIDE = "baseline", "avx2"
 GOAL = 1.3  # a loop bound by arithmetic on AVX2, over the baseline of half its width
 CALLS = 2  # after which results are compared
 LEGEND = (
-    "Times are medians (min-max) of one element on one thread. native: the level in use; ratio: "
-    "the\nfastest other level / native. GB/s: the least traffic over the native time; (copy): what a "
-    f"copy\non all cores reaches. Loops bound by arithmetic are held to {GOAL:g}x the {LOWEST}."
+    "Times are medians (min-max) of one element on one thread. native: the level in use; "
+    "ratio: the\nfastest other level / native. GB/s: the least traffic over the native time; "
+    "(copy): what a copy\non all cores reaches. Loops bound by arithmetic are held to "
+    f"{GOAL:g}x the {LOWEST}."
 )
 
 
