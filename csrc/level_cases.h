@@ -196,11 +196,16 @@ class LevelCases {
     }
     const abi::RowsView rows{nullptr, nullptr, kFan, lanes_ * kFan, targets};
     const auto delivered = std::make_shared<CaseData>(), summed = std::make_shared<CaseData>();
-    abi::Deliver<T> d{rows, data->draw<T>(1, 0.5, 0.5), 0, nullptr, ids, events};
+    abi::Deliver<T> d{};
+    abi::Transposed<T> t{};
+    d.rows = t.rows = rows;
+    d.weights = t.weights = data->draw<T>(1, 0.5, 0.5);
+    d.ids = ids;
+    d.events = events;
     d.y = delivered->result<T>(lanes_);
-    d.last = d.n_post = lanes_;
-    abi::Transposed<T> t{rows, d.weights, 0, spikes, data->draw<T>(lanes_, -1, 1)};
-    t.last = t.n_post = lanes_;
+    d.last = d.n_post = t.last = t.n_post = lanes_;
+    t.spikes = spikes;
+    t.dy = data->draw<T>(lanes_, -1, 1);
     t.d_spikes = summed->result<T>(lanes_);
     const double size = sizeof(T), n = double(lanes_), sent = double(events) * kFan;
     add(std::string("scan events") + type, false, n, n * size, data,
@@ -216,8 +221,19 @@ class LevelCases {
     const char* names[] = {"exponential", "uniform", "normal", "log-normal"};
     for (int law = 0; law < 4; ++law) {
       const auto data = std::make_shared<CaseData>();
-      abi::DrawValues a{7, 3, 9, abi::Law(law), 1.0, 0.1, 0.0, 1.0, -1e30f, 1e30f, 0, lanes_};
-      a.to = data->result<float>(lanes_);
+      const abi::DrawValues a{7,
+                              3,
+                              9,
+                              abi::Law(law),
+                              1.0,
+                              0.1,
+                              0.0,
+                              1.0,
+                              -1e30f,
+                              1e30f,
+                              0,
+                              lanes_,
+                              data->result<float>(lanes_)};
       add(std::string("draw ") + names[law], true, double(lanes_), 4.0 * double(lanes_), data,
           [loops, a] { loops.draw_values(a); });
     }
@@ -228,7 +244,12 @@ class LevelCases {
     const auto data = std::make_shared<CaseData>();
     int64_t* begins = data->draw<int64_t>(kBlock + 1, 0, 1);
     for (int64_t i = 0; i <= kBlock; ++i) begins[i] = i * kFan;
-    abi::DrawRows r{7, 0, kBlock, kFan, lanes_, false, false, begins};
+    abi::DrawRows r{};
+    r.seed = 7;
+    r.last = kBlock;
+    r.fan = kFan;
+    r.n_post = lanes_;
+    r.begins = begins;
     r.targets = data->result<int32_t>(kBlock * kFan);
     r.room = data->words(abi::draw_room(r), false);
     const double drawn = double(kBlock * kFan);

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import spikexla as sx
 from scipy import stats
+from spikexla.ops.poisson import poisson_thresholds
 
 N = 150
 
@@ -127,6 +128,20 @@ def test_thresholds_are_the_quantiles(mean):
     np.testing.assert_allclose(found, want, rtol=0, atol=1)
     assert (np.diff(found.astype(np.int64)) >= 0).all()
     assert law.sf(found.size - 1) < 2.0**-33 <= law.sf(found.size - 2)
+
+
+@pytest.mark.parametrize("mean", [*np.geomspace(1e-10, 1e-3, 15), 1.3, 60.0])
+def test_the_mean_that_is_drawn_is_within_its_bound_and_told_where_it_is_far_off(mean):
+    projection = drive(rate=mean, num=1)
+    levels = poisson_thresholds(projection.expected(1000.0))
+    excess = (1 - levels / 2.0**32).sum() - mean
+    assert -(2.0**-33) - 1e-12 * mean <= excess <= levels.size * 2.0**-32
+    if excess > 0.01 * mean:
+        with pytest.warns(UserWarning, match=r"events are expected .* but .* are drawn"):
+            projection.thresholds(1000.0)
+    else:
+        projection.thresholds(1000.0)
+    assert excess > 0.01 * mean or mean > 1e-9
 
 
 def test_a_rate_of_zero_is_silence(dt):

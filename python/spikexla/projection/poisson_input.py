@@ -12,6 +12,7 @@ import numpy as np
 from .. import environ
 from ..comm.base import drawn_seed
 from ..comm.each import Each
+from ..config import warn_once
 from ..connect.base import check_seed
 from ..dynamics import Deferred, Dynamics
 from ..module import Batch
@@ -21,6 +22,8 @@ from ..state import ShortTermState, has_tracer
 from ..units import mantissa
 from ..value import lead_of
 from .align_post import AlignPostProj
+
+MOST_EXCESS = 0.01  # of the mean, by the rounding of probabilities
 
 
 class PoissonInput(AlignPostProj):
@@ -39,7 +42,9 @@ class PoissonInput(AlignPostProj):
 
     State: `rng`, uint32 `(*batch, ceil(size / 64), 4, 16)`, with `same` without batch: for each 64
     neurons, 16 generators xoshiro128++ (Blackman & Vigna 2021), each of which draws for 4 of them.
-    A word w makes k the number of `thresholds(dt)` that are at most w.
+    A word w makes k the number of `thresholds(dt)` that are at most w. Probabilities are multiples
+    of 2^-32, rounded up: the mean is up to `2^-32 L` too high, L the number of thresholds. That is
+    1 % where some 10^-7 events are expected in a step; where it is more, a warning says so.
 
     Errors: ValueError for a rate or num that is negative, not finite or not one number, for more
     than 60 expected events a step, and those of AlignPostProj; TypeError for a wrong unit.
@@ -103,7 +108,19 @@ class PoissonInput(AlignPostProj):
 
         L is the least with P(K >= L) < 2^-33.
         """
-        return poisson_thresholds(self.expected(dt))
+        expected = self.expected(dt)
+        levels = poisson_thresholds(expected)
+        drawn = float((1 - levels / 2.0**32).sum())
+        if drawn > expected * (1 + MOST_EXCESS):
+            warn_once(
+                f"rare {self.name}",
+                f"PoissonInput: {expected:g} events are expected in a step of {dt:g} ms, but "
+                f"{drawn:g} are drawn, for probabilities are multiples of 2^-32. Use a longer dt, "
+                "or give the spikes of such rare sources as an input.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return levels
 
     # -- states -------------------------------------------------------------------------------
 

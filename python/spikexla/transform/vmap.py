@@ -99,8 +99,11 @@ def _vmap(subject: tuple, *args: Any, **kwargs: Any) -> Any:
         view=lambda state: _drop(state._raw, entering.get(state), state.label),
         axis_env=None if name is None else [(name, size)],
     )
-    apart = RandomState | Lane | Generators  # each lane has its own, without being asked
-    random = {s for s in traced.states if isinstance(s, apart) and s not in entering}
+    random = {  # of these each lane has its own, without being asked
+        s
+        for s in traced.states
+        if isinstance(s, RandomState | Lane | Generators) and s not in entering
+    }
     keys: dict[State, Any] = {state: state.split_raw(size) for state in random}
     raws = [keys.get(s, raw) for s, raw in zip(traced.states, read(traced.states), strict=True)]
     state_axes = [0 if s in random else entering.get(s) for s in traced.states]
