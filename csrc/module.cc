@@ -10,6 +10,7 @@
 #include "connect_module.h"
 #include "cpu/dispatch.h"
 #include "kernel_rows.h"
+#include "levels_module.h"
 #include "raster_module.h"
 #include "rows_module.h"
 #include "states_module.h"
@@ -44,6 +45,7 @@ NB_MODULE(_native, m) {
   m.def("thread_limit", &spikexla::abi::thread_limit);
   m.def("keep_memory", &keep_memory);
   add_builders(m);
+  add_levels(m);
   add_raster(m);
   add_rows(m);
   add_states(m);

@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(kSparseThreads)
                            a.weight_step ? weights + row.begin : nullptr, row.size, item.seek(a.dy),
                            a.n_post);
   if (mine && threadIdx.x % kPartials == 0)
-    item.seek(a.d_spikes)[source] = a.weight_step ? sum : *weights * sum;
+    item.seek(a.d_spikes)[source] = a.weight_step || row.size == 0 ? sum : *weights * sum;
 }
 
 template <class T>
@@ -206,7 +206,7 @@ __global__ void __launch_bounds__(kSparseThreads)
     const T s = source < a.rows.n_pre ? __ldg(spikes + source) : T(0);
     const Row row = s != T(0) ? a.rows.row(item, source) : Row{0, 0};
     const T gathered = gather_sum<T>(targets + row.begin, nullptr, row.size, dy, a.n_post);
-    if (s != T(0)) sum += s * gathered;
+    if (row.size != 0) sum += s * gathered;
   }
   sum += __shfl_xor_sync(kAll, sum, 8);  // the threads of a group hold the same sum
   sum += __shfl_xor_sync(kAll, sum, 16);

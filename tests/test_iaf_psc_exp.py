@@ -346,7 +346,7 @@ def test_V_jumps_after_the_delay_and_not_before_one_step(dt):
     for n, (_, steps) in DELAYS.items():
         want = np.maximum(np.floor(ms / 0.1 + 0.5), 1) if steps is None else steps
         np.testing.assert_array_equal(np.argmax(V[n] > 0, axis=0) - first, want, n)
-        assert steps is not None or set(want) == {1, 2, 3, 4, 5, 6} and ms.min() < 0.05
+        assert steps is not None or (set(want) == {1, 2, 3, 4, 5, 6} and ms.min() < 0.05)
 
 
 @pytest.mark.parametrize("batch", [None, 3, (2, 3)])

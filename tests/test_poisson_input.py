@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import spikexla as sx
 from scipy import stats
+from spikexla.ops.poisson import poisson_thresholds
 
 N = 150
 
@@ -129,6 +130,20 @@ def test_thresholds_are_the_quantiles(mean):
     assert law.sf(found.size - 1) < 2.0**-33 <= law.sf(found.size - 2)
 
 
+@pytest.mark.parametrize("mean", [*np.geomspace(1e-10, 1e-3, 15), 1.3, 60.0])
+def test_the_mean_that_is_drawn_is_within_its_bound_and_told_where_it_is_far_off(mean):
+    projection = drive(rate=mean, num=1)
+    levels = poisson_thresholds(projection.expected(1000.0))
+    excess = (1 - levels / 2.0**32).sum() - mean
+    assert -(2.0**-33) - 1e-12 * mean <= excess <= levels.size * 2.0**-32
+    if excess > 0.01 * mean:
+        with pytest.warns(UserWarning, match=r"events are expected .* but .* are drawn"):
+            projection.thresholds(1000.0)
+    else:
+        projection.thresholds(1000.0)
+    assert excess > 0.01 * mean or mean > 1e-9
+
+
 def test_a_rate_of_zero_is_silence(dt):
     assert drive(rate=0.0).thresholds(0.1).size == 0
     assert not counts(drive(rate=0.0), 20).any()
@@ -138,17 +153,92 @@ def test_a_rate_of_zero_is_silence(dt):
 
 
 @pytest.mark.parametrize("batch", [None, 2, (2, 3)])
-def test_a_reset_starts_again_and_a_batch_repeats(dt, batch):
-    projection = quick()
+@pytest.mark.parametrize("same", [False, True])
+def test_a_reset_starts_again_and_the_first_of_a_batch_is_the_run_without(dt, batch, same):
+    projection = quick(same=same)
     once = counts(projection, 30)
     lead = () if batch is None else (batch,) if isinstance(batch, int) else batch
-    every = np.broadcast_to(once.reshape(30, *(1 for _ in lead), N), (30, *lead, N))
     net = sx.nn.Sequential(projection, projection.post)
+    runs = []
     for start in (sx.nn.init_all_states, sx.nn.reset_all_states):
         rng = projection.rng
         start(net, batch_size=batch)
         assert projection.rng is rng
-        np.testing.assert_array_equal(counts(projection, 30), every)
+        runs.append(counts(projection, 30))
+    np.testing.assert_array_equal(*runs)
+    assert runs[0].shape == (30, *lead, N)
+    members = runs[0].reshape(30, -1, N)
+    np.testing.assert_array_equal(members[:, 0], once)
+    for k in range(1, members.shape[1]):
+        assert (members[:, k] == once).all() == same
+
+
+def correlations(members):
+    """Between each two of (steps, members, size)."""
+    flat = np.moveaxis(members, 1, 0).reshape(members.shape[1], -1)
+    return np.corrcoef(flat)[np.triu_indices(len(flat), 1)]
+
+
+def lanes(projection, start, lead=(4,), **named):
+    """The events of lanes of (nested) vmap, (*lead, steps, size)."""
+    net = sx.nn.Sequential(projection, projection.post)
+
+    def run(x):
+        if start:
+            sx.nn.init_all_states(net)
+        return sx.transform.for_loop(step, jnp.arange(50))
+
+    def step(i):
+        projection()
+        projection.post()
+        return projection.syn.g.value
+
+    for _ in lead:
+        named = named or {"out_states": net.states()}
+        run = sx.transform.vmap(run, **named)
+    return np.asarray(run(jnp.zeros(lead)))
+
+
+def test_members_of_a_batch_and_lanes_of_vmap_draw_their_own_events(dt):
+    """Started in the lanes, they are the members of a batch; started before, independent too."""
+    once = counts(quick(), 50)
+    batched = quick()
+    sx.nn.init_all_states(sx.nn.Sequential(batched, batched.post), batch_size=(2, 3))
+    members = counts(batched, 50)  # (50, 2, 3, N)
+    bound = 5 / math.sqrt(50 * N)
+    assert np.abs(correlations(members.reshape(50, 6, N))).max() < bound
+    nested = lanes(quick(), start=True, lead=(2, 3))
+    np.testing.assert_array_equal(np.moveaxis(nested, 2, 0), members)
+    projection = quick()
+    before = lanes(projection, start=False)
+    np.testing.assert_array_equal(before[0], once)
+    assert np.abs(correlations(np.moveaxis(before, 1, 0))).max() < bound
+    assert projection.rng.value.shape == (4, -(-N // 64), 4, 16)
+
+
+def test_a_shared_input_moves_on_and_a_mapped_one_is_each_lane_s_own(dt):
+    projection = quick()
+    unnamed = {"out_states": (projection.syn.states(), projection.post.states())}
+    runs = []
+    for _ in range(2):  # the generators are not named: they stay those of one input, moved on
+        runs.append(lanes(projection, start=False, **unnamed))
+        assert projection.rng.value.shape == (-(-N // 64), 4, 16)
+        projection.syn.init_state()
+        projection.post.init_state()
+    assert np.abs(correlations(np.moveaxis(np.concatenate(runs), 1, 0))).max() < 5 / 85
+    batched, mapped = quick(), quick()
+    for its in (batched, mapped):
+        sx.nn.init_all_states(sx.nn.Sequential(its, its.post), batch_size=4)
+    states = sx.nn.Sequential(mapped, mapped.post).states()
+    found = lanes(mapped, start=False, in_states=states)
+    np.testing.assert_array_equal(np.moveaxis(found, 1, 0), counts(batched, 50))
+
+
+def test_the_same_events_in_all_lanes_on_request(dt):
+    once = counts(quick(), 50)
+    for start in (True, False):
+        found = lanes(quick(same=True), start=start)
+        np.testing.assert_array_equal(found, np.broadcast_to(once, found.shape))
 
 
 def test_a_run_in_two_parts_is_the_run_compiled_or_not(dt):

@@ -13,19 +13,6 @@ namespace {
 
 std::atomic<int> limit{0};
 
-bool supported(const Table& t) {
-#if defined(__x86_64__)
-  const std::string level = t.level;
-  __builtin_cpu_init();
-  if (level == "avx512")
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl");
-  if (level == "avx2") return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#endif
-  return true;
-}
-
 const Table& choose() {
   const char* wanted = std::getenv("SPIKEXLA_SIMD");
   const Table* fallback = nullptr;
@@ -46,6 +33,19 @@ const Table& choose() {
 }
 
 }  // namespace
+
+bool supported(const Table& t) {
+#if defined(__x86_64__)
+  const std::string level = t.level;
+  __builtin_cpu_init();
+  if (level == "avx512")
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+  if (level == "avx2") return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+  return true;
+}
 
 const std::vector<const Table*>& compiled_levels() {
   static const std::vector<const Table*> levels = {

@@ -133,6 +133,10 @@ int64_t transposed(const Transposed<T>& a) {
     if (!row_exists(a.rows, begin, end)) return i;
     const int32_t* row = a.rows.targets + begin;
     const T s = a.spikes ? a.spikes[i] : T(0);
+    if (size == 0) {  // a product with an infinite weight or spike would be NaN, where the sum is 0
+      if (a.d_spikes) a.d_spikes[i] = T(0);
+      continue;
+    }
     const bool silent = a.d_spikes == nullptr && s == T(0);
     if (!silent && !inside(row, size, 0, a.n_post)) return i;
     if (a.d_spikes)

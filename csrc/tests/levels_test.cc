@@ -1,27 +1,15 @@
-// All SIMD levels that this processor has give the same bits, for every model, forward and
-// backward.
+// All SIMD levels that this processor has give the same bits, in every loop.
 #include <cstring>
 #include <vector>
 
 #include "check.h"
 #include "cpu/dispatch.h"
+#include "level_cases.h"
 
 using namespace spikexla;
 using namespace spikexla_test;
 
 namespace {
-
-bool supported(const std::string& level) {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (level == "avx512")
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl");
-  if (level == "avx2") return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#endif
-  return true;
-}
 
 template <class T>
 const abi::NeuronLoops<T>& loops(const abi::NeuronRow& row) {
@@ -116,19 +104,32 @@ void compare(const abi::Table& one, const abi::Table& other, const char* type) {
       }
 }
 
+// Every loop, called twice on the same numbers.
+void compare_all(const abi::Table& one, const abi::Table& other) {
+  const auto a = LevelCases(one, 4096).take(), b = LevelCases(other, 4096).take();
+  check(a.size() == b.size() && !a.empty(), "levels have the same loops");
+  for (size_t k = 0; k < a.size() && k < b.size(); ++k) {
+    for (const LevelCase& c : {a[k], b[k]})
+      for (int call = 0; call < 2; ++call) c.run();
+    check(a[k].digest() == b[k].digest(),
+          a[k].name + ": " + one.level + " and " + other.level + " differ");
+  }
+}
+
 }  // namespace
 
 int main() {
   const auto& levels = abi::compiled_levels();
   const abi::Table& baseline = *levels.back();
   for (const abi::Table* level : levels) {
-    if (!supported(level->level)) {
+    if (!abi::supported(*level)) {
       std::printf("not run: this processor lacks %s\n", level->level);
       continue;
     }
     check(level->num_neurons == baseline.num_neurons, "levels list the same models");
     compare<float>(baseline, *level, "float");
     compare<double>(baseline, *level, "double");
+    compare_all(baseline, *level);
   }
   return summary();
 }

@@ -45,7 +45,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def copy_bandwidth(moved: int) -> float | None:
+def copy_bandwidth(moved: float) -> float | None:
     """Bytes per second of copying that touches `moved` bytes, read and written, on all cores.
 
     Measured once per run and per power of two, so that a working set that fits a cache is held
@@ -53,7 +53,7 @@ def copy_bandwidth(moved: int) -> float | None:
     """
     if jax.devices()[0].platform != "cpu":
         return None
-    size = min(max(moved, SMALLEST), LARGEST)
+    size = int(min(max(moved, SMALLEST), LARGEST))
     return _copy(1 << (size - 1).bit_length())
 
 

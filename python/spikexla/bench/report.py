@@ -12,7 +12,7 @@ from . import machine
 from .timing import Sample
 
 NATIVE = "native"
-UNITS = ((1e6, "us"), (1e3, "ms"), (1.0, "s"))
+UNITS = ((1e9, "ns"), (1e6, "us"), (1e3, "ms"), (1.0, "s"))
 LEGEND = (
     "Times are medians (min-max) of interleaved runs. ratio: fastest pure JAX / native. GB/s: the "
     "least traffic\nover the native time; (copy): what copying as many bytes reaches on all cores."
@@ -32,7 +32,7 @@ class Row:
 
     case: str
     samples: Mapping[str, Sample]
-    moved: int | None = None
+    moved: float | None = None
     counts: Mapping[str, float] = field(default_factory=dict)
     goal: float | None = None
     limit: float | None = None

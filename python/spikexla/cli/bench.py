@@ -12,7 +12,7 @@ from typing import Any
 from .options import Parser, UserError, add_debug, current_backend, file_name, start_jax
 from .output import staged_folder
 
-SUITES = ("step", "scan", "grad", "reset", "matvec", "network", "state")
+SUITES = ("step", "scan", "grad", "reset", "matvec", "network", "state", "levels")
 BUSY = 1.0  # load average from which figures are worth little: one core is taken
 
 

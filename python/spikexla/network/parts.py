@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .. import environ
 from ..module import Module
 from ..neuron.base import Neuron
 from ..projection.base import Projection

@@ -21,9 +21,9 @@ from .lif import LIF
 class LIFRef(LIF):
     """`LIF` whose V stays at the value after reset while `time since the spike < tau_ref` (in ms).
 
-    Input of those steps is lost. With `tau_ref` of n steps (rounded up; 0.001 of a step counts as
-    rounding), V is held for the n - 1 steps that follow the step of the spike. Other arguments and errors are those of `LIF`; ValueError also for
-    `tau_ref < 0`.
+    Input of those steps is lost. With `tau_ref` of n steps, rounded up (0.001 of a step is none), V
+    is held for the n - 1 steps that follow the step of the spike. Other arguments and errors are
+    those of `LIF`; ValueError also for `tau_ref < 0`.
 
     States: `V`, and `refractory`, the number of steps for which V is still held.
 

@@ -83,7 +83,7 @@ def step(state, params, inputs, *, hard, spike):
         return State(V1), spike(distance(State(V1), p))
     V = jnp.where(state.refractory > 0, V0, V1)
     z = spike(distance(State(V), p))
-    left = jnp.maximum(state.refractory - 1, 0)
+    left = jnp.where(state.refractory > 1, state.refractory - 1, 0)  # 0 after NaN too
     refractory = jax.lax.stop_gradient(jnp.where(V >= p.V_th, p.hold, left))
     return RefState(V, refractory), z
 

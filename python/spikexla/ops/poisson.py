@@ -39,8 +39,8 @@ def poisson_thresholds(mean: float) -> np.ndarray:
 
 
 def poisson_counts(rng: jax.Array, thresholds: Any, n: int) -> tuple[jax.Array, jax.Array]:
-    """(the generators one step on, the counts of `n` neurons as int32)."""
-    s0, s1, s2, s3 = (rng[:, k] for k in range(4))
+    """(the generators one step on, the counts of `n` neurons as int32), with leading batch axes."""
+    s0, s1, s2, s3 = (rng[..., k, :] for k in range(4))
     thresholds, counts = jnp.asarray(thresholds, jnp.uint32), []
     for _ in range(4):
         word = _rotated(s0 + s3, 7) + s0
@@ -49,7 +49,8 @@ def poisson_counts(rng: jax.Array, thresholds: Any, n: int) -> tuple[jax.Array, 
         s2, s3 = s2 ^ s0, s3 ^ s1
         s1, s0 = s1 ^ s2, s0 ^ s3
         s2, s3 = s2 ^ t, _rotated(s3, 11)
-    return jnp.stack([s0, s1, s2, s3], 1), jnp.stack(counts, 1).reshape(-1)[:n]
+    events = jnp.stack(counts, -2).reshape(*rng.shape[:-3], -1)[..., :n]
+    return jnp.stack([s0, s1, s2, s3], -2), events
 
 
 def _rotated(x: jax.Array, k: int) -> jax.Array:

@@ -131,10 +131,7 @@ class Delay:
         """To the nearest step. What was drawn needs no care for halves, and its float32 is rounded
         as the rows of csrc/cpu/row_packer.h are, without a look at any other synapse."""
         drawn = self._given is None and getattr(self.comm, "delay_range", None) is not None
-        if drawn:
-            steps = np.floor(np.asarray(ms, np.float64) / dt + 0.5)
-        else:
-            steps = nearest_steps(ms, dt)
+        steps = np.floor(np.asarray(ms, np.float64) / dt + 0.5) if drawn else nearest_steps(ms, dt)
         return np.maximum(steps - self.ahead, 0)
 
     def drawn(self, dt: float) -> DrawnDelays | None:

@@ -12,8 +12,8 @@ from .base import Projection
 class DeltaProj(Projection):
     """The weights (in mV) of the spikes are added to V of `post` at the end of its next step.
 
-    delay, in ms, and the State `history`: see `Projection`. It is counted to the step of arrival, so
-    V jumps at `delay + dt` after the spike; onto `IafPscExp.delta_receptor()` at `delay`.
+    delay, in ms, and the State `history`: see `Projection`. It is counted to the step of arrival,
+    so V jumps `delay + dt` after the spike; onto `IafPscExp.delta_receptor()`, after `delay`.
 
     >>> import spikexla as sx
     >>> neurons = sx.LIF(50)

@@ -12,13 +12,18 @@ import numpy as np
 from .. import environ
 from ..comm.base import drawn_seed
 from ..comm.each import Each
+from ..config import warn_once
 from ..connect.base import check_seed
 from ..dynamics import Deferred, Dynamics
 from ..module import Batch
 from ..ops.poisson import MOST_EVENTS, generators, poisson_counts, poisson_thresholds
+from ..random.lanes import LANE, Generators, apart
 from ..state import ShortTermState, has_tracer
 from ..units import mantissa
+from ..value import lead_of
 from .align_post import AlignPostProj
+
+MOST_EXCESS = 0.01  # of the mean, by the rounding of probabilities
 
 
 class PoissonInput(AlignPostProj):
@@ -31,12 +36,15 @@ class PoissonInput(AlignPostProj):
 
     rate: one number (Hz) or quantity; num: one number; weight: a number, a quantity, one a target,
     or a State of these. seed: an integer makes the input repeatable; None draws one from
-    `spikexla.random` when built. Starting the states starts the input again. It is the same for
-    all members of a batch.
+    `spikexla.random` when built. Starting the states starts the input again. Each member of a batch
+    and each lane of `vmap` draws its own events, the first those of a run without batch; with
+    `same=True` all get these.
 
-    State: `rng`, uint32 `(ceil(size / 64), 4, 16)`: for each 64 neurons, 16 generators
-    xoshiro128++ (Blackman & Vigna 2021), each of which draws for 4 of them. A word w makes k the
-    number of `thresholds(dt)` that are at most w.
+    State: `rng`, uint32 `(*batch, ceil(size / 64), 4, 16)`, with `same` without batch: for each 64
+    neurons, 16 generators xoshiro128++ (Blackman & Vigna 2021), each of which draws for 4 of them.
+    A word w makes k the number of `thresholds(dt)` that are at most w. Probabilities are multiples
+    of 2^-32, rounded up: the mean is up to `2^-32 L` too high, L the number of thresholds. That is
+    1 % where some 10^-7 events are expected in a step; where it is more, a warning says so.
 
     Errors: ValueError for a rate or num that is negative, not finite or not one number, for more
     than 60 expected events a step, and those of AlignPostProj; TypeError for a wrong unit.
@@ -60,13 +68,14 @@ class PoissonInput(AlignPostProj):
         weight: Any,
         seed: int | None = None,
         label: str | None = None,
+        same: bool = False,
     ) -> None:
         if not isinstance(post, Dynamics):
             raise TypeError(
                 f"PoissonInput: post is {post!r}; give a population of neurons, such as LIF(100)"
             )
         self.rate, self.num = _one("rate", rate, "Hz"), _one("num", num, "1")
-        self.seed = check_seed(drawn_seed(seed))
+        self.seed, self.same = check_seed(drawn_seed(seed)), bool(same)
         try:
             comm = Each(post.in_size, weight)
         except ValueError as error:
@@ -99,14 +108,34 @@ class PoissonInput(AlignPostProj):
 
         L is the least with P(K >= L) < 2^-33.
         """
-        return poisson_thresholds(self.expected(dt))
+        expected = self.expected(dt)
+        levels = poisson_thresholds(expected)
+        drawn = float((1 - levels / 2.0**32).sum())
+        if drawn > expected * (1 + MOST_EXCESS):
+            warn_once(
+                f"rare {self.name}",
+                f"PoissonInput: {expected:g} events are expected in a step of {dt:g} ms, but "
+                f"{drawn:g} are drawn, for probabilities are multiples of 2^-32. Use a longer dt, "
+                "or give the spikes of such rare sources as an input.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return levels
 
     # -- states -------------------------------------------------------------------------------
 
     def init_state(self, batch_size: Batch = None) -> None:
-        """Starts the input again; the generators have no batch axis."""
+        """Starts the input again."""
         with jax.ensure_compile_time_eval():
-            self.rng = ShortTermState(jnp.array(generators(self.seed, self.post.size), jnp.uint32))
+            words = jnp.array(generators(self.seed, self.post.size), jnp.uint32)
+        if self.same:
+            self.rng = ShortTermState(words)
+            return
+        lead, lane = lead_of(batch_size), LANE.value
+        if lead or has_tracer(lane):
+            members = np.arange(math.prod(lead), dtype=np.uint32).reshape(lead)
+            words = apart(words, lane * np.uint32(members.size) + members)
+        self.rng = Generators(words)
 
     # -- stepping -----------------------------------------------------------------------------
 
@@ -114,7 +143,7 @@ class PoissonInput(AlignPostProj):
         """Draws the events of this step."""
         thresholds = self.thresholds(environ.get_dt_ms())
         self.rng.value, events = poisson_counts(self.rng.value, thresholds, self.post.size)
-        events = events.reshape(self.post.in_size)
+        events = events.reshape(*events.shape[:-1], *self.post.in_size)
         self.syn.add_delta_input(str(self.name), Deferred(self.comm, events, math.inf))
         if not self.merging:
             self.out.bind_cond(self.syn())

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ..random import RandomState
+from ..random.lanes import Generators, Lane
 from ..state import State
 from .staged import staged
 from .trace import HOLE, Traced, commit, join, read, split
@@ -99,19 +100,23 @@ def _vmap(subject: tuple, *args: Any, **kwargs: Any) -> Any:
         view=lambda state: _drop(state._raw, entering.get(state), state.label),
         axis_env=None if name is None else [(name, size)],
     )
-    random = {s for s in traced.states if isinstance(s, RandomState) and s not in entering}
+    random = {  # of these each lane has its own, without being asked
+        s
+        for s in traced.states
+        if isinstance(s, RandomState | Lane | Generators) and s not in entering
+    }
     keys: dict[State, Any] = {state: state.split_raw(size) for state in random}
     raws = [keys.get(s, raw) for s, raw in zip(traced.states, read(traced.states), strict=True)]
     state_axes = [0 if s in random else entering.get(s) for s in traced.states]
-    written = [state for state in traced.written if state not in random]
+    kept = [s not in random or (isinstance(s, Generators) and s in leaving) for s in traced.written]
+    written = [state for state, its in zip(traced.written, kept, strict=True) if its]
     trees = dict(zip(traced.written, traced.written_trees, strict=True))
     out = traced.result([HOLE] * len(traced.out_shapes))
     kept_axes = [leaving.get(state) for state in written]
 
     def body(raws: list, leaves: list) -> tuple:
         out, after, new = traced.call(leaves, raws)
-        kept = zip(traced.written, after, strict=True)
-        return out, [raw for state, raw in kept if state not in random], new
+        return out, [raw for raw, its in zip(after, kept, strict=True) if its], new
 
     run = jax.vmap(
         body,
