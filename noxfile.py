@@ -143,7 +143,8 @@ def sanitized(session: nox.Session, kind: str, options: list[str]) -> None:
         "JAX_PLATFORMS": "cpu",
         "SPIKEXLA_POISON": "1",
     }
-    session.run(python, "tests/sanitize/check.py", *options, env=env)
+    only = ["--threads"] if tool == "thread" else []
+    session.run(python, "tests/sanitize/check.py", *only, *options, env=env)
 
 
 def gcc_library(session: nox.Session, name: str) -> str:
