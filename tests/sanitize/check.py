@@ -102,19 +102,15 @@ def threads(rounds: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="all wrong calls, and more shapes")
-    parser.add_argument("--threads", action="store_true", help="only what several threads do")
-    options = parser.parse_args()
-    full = options.full
+    full = parser.parse_args().full
     watched = library.native().__file__
     assert "sanitize" in watched, f"{watched} was built without a sanitizer: use `nox -s sanitize`"
     parts = {
-        "wrong calls of handlers": lambda: handlers(None if full else 12),
+        "wrong calls of handlers": lambda: handlers(None if full else 6),
         "wrong arguments": arguments,
         "shapes": lambda: shapes(200 if full else 4),
         "calls of four threads": lambda: threads(300 if full else 12),
     }
-    if options.threads:
-        parts = {what: part for what, part in parts.items() if "threads" in what}
     for what, part in parts.items():
         start = time.monotonic()
         print(f"{part()} {what}: {time.monotonic() - start:.0f} s", flush=True)
