@@ -104,7 +104,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def sanitize(session: nox.Session) -> None:
-    """Native code under ASan and UBSan, its C++ tests under TSan; `-- --full`: all levels, all cases."""
+    """All native code under ASan and UBSan, its C++ tests under TSan; `-- --full`: every case."""
     install(session, ".[test]", "cmake>=3.24", "ninja>=1.11", "nanobind>=2.9")
     if not (sys.platform == "linux" and shutil.which("gcc")):
         session.skip("no gcc on Linux: its sanitizers were not run")
