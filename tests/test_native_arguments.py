@@ -4,7 +4,8 @@ import gc
 
 import numpy as np
 import pytest
-from spikexla.ops import library
+from spikexla.connect import FixedFanOut
+from spikexla.ops import library, wiring
 
 BIG = 2**62
 
@@ -194,3 +195,27 @@ def test_lent_rows_keep_their_own_list():
     del lent
     gc.collect()
     assert alive
+
+
+def ring_of(n):
+    ring = FixedFanOut(((np.arange(n) + 1) % n).astype(np.int32)[:, None], n)
+    return wiring.pack([n], [1], [wiring.Projection(0, 0, n, 0, 0, ring, 0.5, 1)], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("which", "change"),
+    {
+        "starts that fall": (0, lambda x: x.at[2, 0].set(0)),
+        "starts from elsewhere": (0, lambda x: x.at[0, 0].set(1)),
+        "runs out of the row": (1, lambda x: x.at[3, -1].set(9)),
+        "targets out of the slice": (2, lambda x: x.at[4].set(60_000)),
+    }.values(),
+)
+def test_a_wiring_that_pack_did_not_make_is_looked_into(which, change):
+    """Its arrays are followed without a look at each step: so once, when they are first given."""
+    made = ring_of(8)
+    arrays = [made.starts, made.runs, made.targets, made.weights]
+    made.with_arrays(*(x + 0 for x in arrays)).check()
+    arrays[which] = change(arrays[which])
+    with pytest.raises(ValueError, match="must"):
+        made.with_arrays(*arrays).check()

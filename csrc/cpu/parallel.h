@@ -18,7 +18,6 @@
 
 #include "cpu/dispatch.h"
 #include "cpu/failure.h"
-#include "cpu/handover.h"
 
 namespace spikexla {
 
@@ -88,7 +87,6 @@ void parallel_for(Pool& pool, int64_t tasks, int64_t helpers, const Body& body) 
   }
   auto shared = std::make_shared<Shared>();
   const auto work = [shared, tasks, call] {
-    take_over(shared.get());
     const FlushDenormals flush;
     for (int64_t me = -1;;) {
       const int64_t i = shared->next.fetch_add(1, std::memory_order_relaxed);
@@ -98,7 +96,6 @@ void parallel_for(Pool& pool, int64_t tasks, int64_t helpers, const Body& body) 
       shared->done.fetch_add(1, std::memory_order_release);
     }
   };
-  hand_over(shared.get());
   try {
     for (int64_t k = 0; k < helpers; ++k) pool.Schedule(std::function<void()>(work));
   } catch (...) {  // a pool that takes no more work: those that came do it

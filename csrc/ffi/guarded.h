@@ -42,21 +42,10 @@ inline ffi::Error exhausted(const std::string& message) {
   return ffi::Error(ffi::ErrorCode::kResourceExhausted, "spikexla: " + message);
 }
 
-// While it lives, a handler runs, between others that had its arrays before it and after.
-class Turn {
- public:
-  Turn() { take_over(&arrays_); }
-  ~Turn() { hand_over(&arrays_); }
-
- private:
-  static inline char arrays_ = 0;
-};
-
 // The error of run(), or of what it throws. `what` names the kernel; `advice` is the next move
 // where its memory ends.
 template <class Run>
 ffi::Error guarded(const char* what, const char* advice, const Run& run) {
-  const Turn turn;
   const auto failed = [&](const std::string& why) { return std::string(what) + why + advice; };
   try {
     return run();

@@ -106,7 +106,7 @@ def main() -> None:
     watched = library.native().__file__
     assert "sanitize" in watched, f"{watched} was built without a sanitizer: use `nox -s sanitize`"
     parts = {
-        "wrong calls of handlers": lambda: handlers(None if full else 12),
+        "wrong calls of handlers": lambda: handlers(None if full else 6),
         "wrong arguments": arguments,
         "shapes": lambda: shapes(200 if full else 4),
         "calls of four threads": lambda: threads(300 if full else 12),
