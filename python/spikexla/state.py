@@ -20,6 +20,7 @@ import jax
 
 from .check import Check, Rule
 from .config import config
+from .switches import EPOCH as EPOCH
 from .units import unit_lost, warn_unit_lost
 from .value import LEAF as LEAF
 from .value import (
@@ -45,21 +46,6 @@ class _Active(threading.local):
     frame: Any = None
 
 
-class _Epoch:
-    """A number that changes whenever something that compiled functions rely on may have changed.
-
-    Compiled functions compare it first and look closer only when it moved.
-    """
-
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value = 0
-
-    def bump(self) -> None:
-        self.value += 1
-
-
 class _Lost:
     """Stands in `_frame` for the trace of a State that was born in a trace and never got out."""
 
@@ -68,7 +54,6 @@ class _Lost:
 
 
 ACTIVE = _Active()
-EPOCH = _Epoch()
 LOST = _Lost()
 TRACE_LOCK = threading.RLock()  # one thread traces at a time; the others wait, see `State._reach`
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import environ
-from ..backend import backend as _backend
+from ..backend import Within, resolve
 from ..module import Module
 from ..neuron.base import Neuron
 from ..ops import library
@@ -91,7 +91,7 @@ def simulate(
     fits.check_memory(wanted, steps)
     if to is not None and not wanted.spikes:
         raise ValueError(f"simulate: to={to!r} is for spikes, but record={record!r} has none.")
-    chosen = _backend.resolve(backend)
+    chosen = resolve(backend)
     plan, how = _plan(net, tuple(inputs), wanted, chosen)
     size = (
         _chunk(steps, net, wanted, plan is None)
@@ -99,7 +99,7 @@ def simulate(
         else _count_steps(chunk, dt, "chunk")
     )
     sizes = [size] * (steps // size) + ([steps % size] if steps % size else [])
-    with _backend(chosen), contextlib.ExitStack() as stack:
+    with Within(chosen), contextlib.ExitStack() as stack:
         recorder = stack.enter_context(contextlib.closing(Recorder(wanted, steps, dt, to, append)))
         start = time.perf_counter()
         run: Any = (

@@ -9,12 +9,12 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from threading import get_ident
 from typing import Any
 
 import jax
 
 from ..state import ACTIVE, EPOCH, LEAF, LOST, TRACE_LOCK, State, rely_on
+from ..switches import HERE
 from ..value import NOTHING
 from . import trace
 from .program import Miss, Program, kind_of, settings_now
@@ -65,7 +65,7 @@ class JittedFunction:
         program = self._last
         if program is None:
             return self._dispatch(args, kwargs)
-        valid = program.seen == (EPOCH.value, get_ident()) or program.validate()
+        valid = program.seen == (EPOCH.value, HERE.get().serial) or program.validate()
         if not valid or TRACING.depth or not trace.at_top_level():
             return self._dispatch(args, kwargs)
         data, named = args, kwargs
