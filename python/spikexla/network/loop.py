@@ -34,7 +34,7 @@ class Loop:
         self.compiled: dict[int, tuple[Traced, Any]] = {}
 
     def _step(self, i: Any) -> list:
-        with environ.context(i=i, t=i * self.dt):
+        with environ.context(i=i, t=i.astype(float) * self.dt):
             self.net.update(*self.inputs)
         return [
             *(pack_bits((n.get_spike() != 0).reshape(-1)) for n in self.populations),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -99,7 +100,8 @@ def simulate(
         else _count_steps(chunk, dt, "chunk")
     )
     sizes = [size] * (steps // size) + ([steps % size] if steps % size else [])
-    with Within(chosen), contextlib.ExitStack() as stack:
+    # A chunk is a compiled program, also under `jax.disable_jit`.
+    with Within(chosen), jax.disable_jit(False), contextlib.ExitStack() as stack:
         recorder = stack.enter_context(contextlib.closing(Recorder(wanted, steps, dt, to, append)))
         start = time.perf_counter()
         run: Any = (

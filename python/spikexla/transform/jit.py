@@ -17,6 +17,7 @@ from ..state import ACTIVE, EPOCH, LEAF, LOST, TRACE_LOCK, State, rely_on
 from ..switches import HERE
 from ..value import NOTHING
 from . import trace
+from .ahead import Lowered
 from .program import Miss, Program, kind_of, settings_now
 from .static import StaticArguments, chosen_arguments
 from .trace import TRACING, Traced, commit, fill, is_dynamic, join, read, split
@@ -60,6 +61,14 @@ class JittedFunction:
         """Forgets every program; the next call traces again."""
         self._programs.clear()
         self._last = None
+
+    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+        """Lowers the function for these arguments, or `jax.ShapeDtypeStruct`; no State changes.
+
+        `lower(...).compile()` is the program alone, without the choice of one in each call; it
+        donates nothing.
+        """
+        return Lowered(self._static, args, kwargs, self._options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         program = self._last
