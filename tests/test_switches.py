@@ -219,13 +219,13 @@ def test_a_kept_program_is_that_of_the_context_which_calls_it():
         return x * environ.get_dt_ms() + environ.get("t", 0.0)
 
     environ.set(dt=1.0)
-    places = {}
+    places, opened = {}, []
     for dt, t, backend in ((2.0, 10.0, "xla"), (3.0, None, "native"), (4.0, 20.0, "xla")):
         places[dt, t, backend] = context = contextvars.copy_context()
-        context.run(environ.context(dt=dt).__enter__)
-        context.run(sx.backend(backend).__enter__)
-        if t is not None:
-            context.run(environ.context(t=t).__enter__)
+        data = {} if t is None else {"t": t}
+        for block in (environ.context(dt=dt, **data), sx.backend(backend)):
+            context.run(block.__enter__)
+            opened.append((context, block))
     rng = random.Random(0)
     for _ in range(40):
         (dt, t, backend), context = rng.choice([*places.items()])
@@ -235,6 +235,8 @@ def test_a_kept_program_is_that_of_the_context_which_calls_it():
             assert float(f(1.0)) == 1.0
     assert len(runs) == 4
     assert sorted(runs) == ["native", "native", "xla", "xla"]
+    for context, block in opened:
+        context.run(block.__exit__, None, None, None)
 
 
 def test_starting_again_in_a_context_of_another_precision():

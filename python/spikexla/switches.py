@@ -59,6 +59,7 @@ class Place:
 
 OUTSIDE = Place((), None)
 HERE: ContextVar[Place] = ContextVar("spikexla_place", default=OUTSIDE)
+here = HERE.get
 
 
 class Block(AbstractContextManager):
@@ -82,10 +83,10 @@ def enter(owner: Any, values: Mapping[Hashable, Any]) -> None:
 
 def leave(owner: Any) -> None:
     """Takes away what the last `enter(owner, ...)` of this context put; nothing in another one."""
-    here = HERE.get()
-    at = next((k for k, its in reversed([*enumerate(here.blocks)]) if its[0] is owner), None)
+    place = HERE.get()
+    at = next((k for k, its in reversed([*enumerate(place.blocks)]) if its[0] is owner), None)
     if at is not None:
-        _go((*here.blocks[:at], *here.blocks[at + 1 :]), here.around)
+        _go((*place.blocks[:at], *place.blocks[at + 1 :]), place.around)
 
 
 def change(key: Hashable, value: Any) -> bool:
@@ -93,13 +94,13 @@ def change(key: Hashable, value: Any) -> bool:
 
     False where no block did: then it is for the process.
     """
-    here = HERE.get()
-    if key not in here.values:
+    place = HERE.get()
+    if key not in place.values:
         return False
-    at = max(k for k, (_, values) in enumerate(here.blocks) if key in values)
-    owner, values = here.blocks[at]
+    at = max(k for k, (_, values) in enumerate(place.blocks) if key in values)
+    owner, values = place.blocks[at]
     changed = owner, {**values, key: value}
-    HERE.set(Place((*here.blocks[:at], changed, *here.blocks[at + 1 :]), here.around))
+    HERE.set(Place((*place.blocks[:at], changed, *place.blocks[at + 1 :]), place.around))
     return True
 
 

@@ -58,7 +58,8 @@ def simulate(
     The States of `net` go on from where they are and end where a loop over `net(*inputs)` would
     end: a simulation can be stopped, looked at, saved and continued. A network of populations,
     exponential synapses and sparse projections runs in `network_run`, many steps in one native
-    call; any other module in a compiled loop. `print(result.report())` says which, and why.
+    call; any other module in a compiled loop, under `jax.disable_jit` too. `print(result.report())` says
+    which, and why.
 
     record: True, all spikes; False, nothing; or what `sx.record` has (`Spikes()`, `Rates(bin=1.0)`,
     `Trace('V', neurons=[0, 1], every=10)`), one or a sequence for every population, or a mapping
@@ -100,7 +101,6 @@ def simulate(
         else _count_steps(chunk, dt, "chunk")
     )
     sizes = [size] * (steps // size) + ([steps % size] if steps % size else [])
-    # A chunk is a compiled program, also under `jax.disable_jit`.
     with Within(chosen), jax.disable_jit(False), contextlib.ExitStack() as stack:
         recorder = stack.enter_context(contextlib.closing(Recorder(wanted, steps, dt, to, append)))
         start = time.perf_counter()

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from ..state import ACTIVE, EPOCH, LEAF, LOST, TRACE_LOCK, State, rely_on
-from ..switches import HERE
+from ..switches import here
 from ..value import NOTHING
 from . import trace
 from .ahead import Lowered
@@ -74,7 +74,7 @@ class JittedFunction:
         program = self._last
         if program is None:
             return self._dispatch(args, kwargs)
-        valid = program.seen == (EPOCH.value, HERE.get().serial) or program.validate()
+        valid = program.seen == (EPOCH.value, here().serial) or program.validate()
         if not valid or TRACING.depth or not trace.at_top_level():
             return self._dispatch(args, kwargs)
         data, named = args, kwargs
