@@ -109,6 +109,13 @@ def test_a_step_whose_arrays_are_on_the_device_transfers_nothing(name, dt):
         np.testing.assert_array_equal(x, y)
 
 
+def test_simulations_and_draws_may_transfer_their_numbers(dt):
+    net = sx.COBANet(500, seed=1)
+    with jax.transfer_guard("disallow"):
+        assert sx.simulate(net, 0.5).steps == 5
+        assert sx.random.normal(0.0, 2.0, 3).shape == (3,)
+
+
 AT_START = """
 import json, os, sys
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])

@@ -41,6 +41,7 @@ MOST_STEPS = 2**31 - 1  # the step of a spike is an int32
 NEAR = 0.01  # of a step: as near as float32 comes to 0.1 in 1000.1
 
 
+@jax.transfer_guard("allow")  # parameters and records are on the host
 def simulate(
     net: Module,
     duration: Any,
@@ -58,8 +59,8 @@ def simulate(
     The States of `net` go on from where they are and end where a loop over `net(*inputs)` would
     end: a simulation can be stopped, looked at, saved and continued. A network of populations,
     exponential synapses and sparse projections runs in `network_run`, many steps in one native
-    call; any other module in a compiled loop, under `jax.disable_jit` too. `print(result.report())` says
-    which, and why.
+    call; any other module in a compiled loop, under `jax.disable_jit` too.
+    `print(result.report())` says which, and why.
 
     record: True, all spikes; False, nothing; or what `sx.record` has (`Spikes()`, `Rates(bin=1.0)`,
     `Trace('V', neurons=[0, 1], every=10)`), one or a sequence for every population, or a mapping
