@@ -15,12 +15,15 @@ nox.options.sessions = ["lint", "types", "native", "tests", "docs", "wheel"]
 ROOT = Path(__file__).parent
 PYTHON = ["python", "tests", "examples", "bench", "noxfile.py"]
 
-# What depends on the versions of Python and jax; the rest was tested with the oldest.
+# What depends on the versions of Python and jax: the tests of all that calls functions of jax by
+# itself, which are its laws of random numbers, its transforms, its ffi, its switches. The rest calls
+# these parts, and was tested with the oldest.
 VERSIONED = [
     str(path.relative_to(ROOT))
     for name in (
         *("library", "neuron_kernels", "neuron_errors", "spike_matvec", "state", "transform_*"),
-        *("optim", "checkpoint"),
+        *("random", "init", "optim*", "schedulers", "checkpoint"),
+        *("ops_call", "reset", "ahead", "jax_switches", "switches"),
     )
     for path in sorted((ROOT / "tests").glob(f"test_{name}.py"))
 ]

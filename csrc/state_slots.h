@@ -161,7 +161,10 @@ inline void make(std::vector<Change>& changes) {
     const nb::object& before = change.values[kTree];
     moved |= before.is_valid() && !slots.holds(change.state.ptr(), kTree, before.ptr());
   }
-  if (moved) add_to(bound.epoch, "value", 1);
+  if (moved) {  // as `bump` of switches.py, which an interrupt could end half way
+    const nb::object numbers = get(bound.epoch, "_next");
+    set(bound.epoch, "value", checked(PyIter_Next(numbers.ptr())).ptr());
+  }
 }
 
 // Makes changes that must be made. Only States with slots of their own kind can fail, by an

@@ -17,6 +17,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 UPPER = {"network", "cli", "interop", "bench", "train", "viz"}
 MODELS = {"neuron", "synapse", "projection", "comm", "input"}
 CORE = {
+    "switches",
+    "boxed",
     "state",
     "value",
     "check",

@@ -5,25 +5,12 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from .switches import EPOCH as EPOCH
+
 
 class _Active(threading.local):
     frame: Any = None  # the trace in progress
     journal: Any = None  # what the transaction in progress would put back, see `atomic.py`
-
-
-class _Epoch:
-    """A number that changes whenever something that compiled functions rely on may have changed.
-
-    Compiled functions compare it first and look closer only when it moved.
-    """
-
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value = 0
-
-    def bump(self) -> None:
-        self.value += 1
 
 
 class _Tracing:
@@ -43,7 +30,6 @@ class _Lost:
 
 
 ACTIVE = _Active()
-EPOCH = _Epoch()
 TRACING = _Tracing()
 LOST = _Lost()
 TRACE_LOCK = threading.RLock()  # one thread traces at a time; the others wait, see `State._reach`

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from . import switches
+from .switches import EPOCH, HERE
 
-@dataclasses.dataclass
+
+class _Switch:
+    """One attribute of `Config`: its value for the process, under those of blocks."""
+
+    def __init__(self, value: bool) -> None:
+        self._for_all = value
+
+    def __get__(self, config: Config | None, owner: type) -> bool:
+        return HERE.get().values.get(self, self._for_all)
+
+    def __set__(self, config: Config, value: bool) -> None:
+        if not switches.change(self, value):
+            self._for_all = value
+            EPOCH.bump()
+
+
 class Config:
     """How forgiving the package is.  Use the one instance, `spikexla.config`.
 
@@ -18,39 +34,46 @@ class Config:
     strict_units: a plain number where a model expects a unit is an error, not a warning.
     cache_eager: loops, gradients and branches called outside `jit` are compiled once and kept.
 
+    An attribute is set for the process; inside a `context` that has it, until the end of that.
+
     >>> with config.context(strict=True):
     ...     config.strict
     True
     """
 
-    strict: bool = False
-    check_trees: bool = False
-    strict_units: bool = False
-    cache_eager: bool = True
+    strict = _Switch(False)
+    check_trees = _Switch(False)
+    strict_units = _Switch(False)
+    cache_eager = _Switch(True)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _NAMES:
-            raise AttributeError(
-                f"config has no setting {name!r}; the settings are {', '.join(_NAMES)}"
-            )
-        if not isinstance(value, bool):
-            raise TypeError(f"config.{name} is True or False, got {value!r}")
+        _check(name, value)
         object.__setattr__(self, name, value)
 
     @contextlib.contextmanager
     def context(self, **settings: bool) -> Iterator[Config]:
-        """Sets the given switches for the length of a `with` block."""
-        before = {name: getattr(self, name) for name in settings}
-        try:
-            for name, value in settings.items():
-                setattr(self, name, value)
+        """Sets the given switches for the length of a `with` block, in its thread or task alone."""
+        for name, value in settings.items():
+            _check(name, value)
+        with switches.Block({_SWITCHES[name]: value for name, value in settings.items()}):
             yield self
-        finally:
-            for name, value in before.items():
-                setattr(self, name, value)
+
+    def __repr__(self) -> str:
+        return f"Config({', '.join(f'{name}={getattr(self, name)}' for name in _SWITCHES)})"
 
 
-_NAMES = tuple(field.name for field in dataclasses.fields(Config))
+_SWITCHES = {name: x for name, x in vars(Config).items() if isinstance(x, _Switch)}
+
+
+def _check(name: str, value: Any) -> None:
+    if name not in _SWITCHES:
+        raise AttributeError(
+            f"config has no setting {name!r}; the settings are {', '.join(_SWITCHES)}"
+        )
+    if not isinstance(value, bool):
+        raise TypeError(f"config.{name} is True or False, got {value!r}")
+
+
 config = Config()
 
 

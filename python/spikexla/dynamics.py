@@ -17,6 +17,7 @@ from .atomic import Transaction
 from .module import Batch, Module
 from .state import ACTIVE, EPOCH, ShortTermState, State, has_tracer
 from .steps import steps_up
+from .switches import HERE
 from .units import attach, is_quantity, mantissa, real
 from .value import lead_of
 
@@ -115,11 +116,11 @@ class _Started:
     Not a tuple, so that it is not part of the tree of modules.
     """
 
-    __slots__ = ("batch_size", "dtype", "epoch", "starts", "version")
+    __slots__ = ("batch_size", "dtype", "seen", "starts", "version")
 
     def __init__(self, version: int, batch_size: Batch, dtype: Any, starts: list) -> None:
         self.version, self.batch_size, self.dtype = version, batch_size, dtype
-        self.epoch, self.starts = EPOCH.value, starts
+        self.seen, self.starts = (EPOCH.value, HERE.get().serial), starts
 
 
 class Dynamics(Module):
@@ -278,10 +279,11 @@ class Dynamics(Module):
         last = self._started
         if last is None or last.batch_size != batch_size or last.version != self._version:
             return False
-        if last.epoch != EPOCH.value:  # something changed somewhere; the precision, perhaps
+        seen = EPOCH.value, HERE.get().serial
+        if last.seen != seen:  # something changed somewhere; the precision, perhaps
             if last.dtype != environ.dftype():
                 return False
-            last.epoch = EPOCH.value
+            last.seen = seen
         for state, start in last.starts:
             if state._start is not start:  # somebody gave the State another start
                 return False

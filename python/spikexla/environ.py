@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 from collections.abc import Hashable
 from typing import Any
 
@@ -18,9 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from .boxed import Box, Boxed
 from .config import config, warn_once
-from .state import EPOCH, State, rely_on
+from .state import rely_on
 from .steps import decimal
+from .switches import EPOCH, HERE, ThreadNest, change, enter, leave
 from .units import is_quantity, mantissa
 
 T, I, DT, PRECISION = "t", "i", "dt", "precision"
@@ -35,28 +36,13 @@ class MissingTimeStepWarning(UserWarning):
     """No `dt` was set; 0.1 ms was taken."""
 
 
-class _Storage(threading.local):
-    """One thread's value of a key; a new thread starts from the value set for all."""
+class _Cell(Boxed):
+    """The State behind a key that holds data."""
 
-    def __init__(self, shared: list) -> None:
-        self.raw, self.tree = shared
-        self.frame: Any = None
-
-
-class _Cell(State):
-    """The State behind a key that holds data.  Its value belongs to the thread."""
-
-    __slots__ = ("_shared", "_storage")
+    __slots__ = ()
 
     def __init__(self, key: str) -> None:
-        self.name, self.tag, self._site, self._held = f"environ.{key}", None, None, True
-        self._rule = None
-        self._shared = [[], _ABSENT]
-        self._storage = _Storage(self._shared)
-
-    _raw = property(lambda s: s._storage.raw, lambda s, x: setattr(s._storage, "raw", x))
-    _tree = property(lambda s: s._storage.tree, lambda s, x: setattr(s._storage, "tree", x))
-    _frame = property(lambda s: s._storage.frame, lambda s, x: setattr(s._storage, "frame", x))
+        super().__init__(f"environ.{key}", key, Box([], _ABSENT))
 
     def _check_tree(self, tree: Any, starts: bool) -> None:
         """A key may hold anything, whatever `config` says of states."""
@@ -65,9 +51,6 @@ class _Cell(State):
     def present(self) -> bool:
         return self._tree != _ABSENT
 
-    def share(self) -> None:
-        self._shared[:] = [self._raw, self._tree]
-
 
 class _Cells(dict[str, _Cell]):
     """The cells by name; `size` is what a program relies on that looked at all of them."""
@@ -75,22 +58,22 @@ class _Cells(dict[str, _Cell]):
     size = property(len)
 
 
-class _Local(threading.local):
-    """Settings of the contexts that this thread is in, over those set for all."""
-
-    def __init__(self) -> None:
-        self.settings: dict[str, Hashable] = {}
-
-
-_settings: dict[str, Hashable] = {}
-_local = _Local()
+_settings: dict[str, Hashable] = {}  # for the process; those of blocks are in their places
 _cells = _Cells()
 _MISSING = object()
-_AS_DATA = object()  # among a context's settings: hides a setting of the same name behind data
+_x64 = ThreadNest(lambda: _wide())
+
+
+def _setting(key: str) -> Any:
+    """The setting of this name that holds here; _MISSING where there is none, or data."""
+    found = HERE.get().values.get(key, _MISSING)
+    if found is _MISSING:
+        return _settings.get(key, _MISSING)
+    return _MISSING if type(found) is Box else found
 
 
 def set(**values: Any) -> None:
-    """Sets values for the whole program.
+    """Sets values for the whole process; inside a block that gives the same name, until its end.
 
     `dt` is a positive number (of ms) or a quantity of time; `precision` is 16, 'bf16', 32 or 64
     and 64 switches 64-bit types of jax on.  Any other name may be used for one's own values.
@@ -101,10 +84,8 @@ def set(**values: Any) -> None:
         value = _checked(key, value)
         if _is_data(key, value):
             _settings.pop(key, None)
-            cell = _cell(key)
-            cell.value = value
-            cell.share()
-        else:
+            _cell(key).value = value
+        elif not (_setting(key) is not _MISSING and change(key, value)):
             if key == PRECISION:
                 jax.config.update("jax_enable_x64", value == 64)
             if key in _cells:
@@ -118,8 +99,8 @@ def get(key: str, default: Any = _MISSING, desc: str | None = None) -> Any:
 
     `desc` says in the error what the value is for.
     """
-    setting = _local.settings.get(key, _settings.get(key, _AS_DATA))
-    if setting is not _AS_DATA:
+    setting = _setting(key)
+    if setting is not _MISSING:
         return setting
     cell = _cell(key)
     rely_on(cell, "present")
@@ -165,8 +146,20 @@ def _default_dt() -> float:
 
 def get_precision() -> int | str:
     """The precision of floating-point values: 16, 'bf16', 32 or 64."""
-    wide = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
-    return get(PRECISION, 64 if wide else 32)
+    chosen = get(PRECISION, None)
+    if _x64.disturbed(None if chosen is None else chosen == 64):
+        raise RuntimeError(
+            "another task of this thread is inside of `environ.context(precision=...)`: the 64-bit "
+            "types of jax are a switch of the thread. Await nothing inside of that block, or run "
+            "it in a thread of its own (asyncio.to_thread)."
+        )
+    if chosen is not None:
+        return chosen
+    return 64 if _wide() else 32
+
+
+def _wide() -> bool:
+    return jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def dftype() -> Any:
@@ -180,13 +173,20 @@ def ditype() -> Any:
 
 
 def all() -> dict[str, Any]:
-    """Every value that is set, seen from this thread."""
+    """Every value that is set, seen from here."""
     rely_on(_cells, "size")
     for cell in _cells.values():
         rely_on(cell, "present")
     data = {key: cell.value for key, cell in _cells.items() if cell.present}
-    settings = {**_settings, **_local.settings}
-    return {**data, **{k: v for k, v in settings.items() if v is not _AS_DATA}}
+    return {**data, **_settings_here()}
+
+
+def _settings_here() -> dict[str, Any]:
+    chosen = HERE.get().values
+    if not chosen:
+        return _settings.copy()
+    its = {**_settings, **{key: x for key, x in chosen.items() if isinstance(key, str)}}
+    return {key: x for key, x in its.items() if type(x) is not Box}
 
 
 def pop(key: str, default: Any = _MISSING) -> Any:
@@ -195,7 +195,6 @@ def pop(key: str, default: Any = _MISSING) -> Any:
     _settings.pop(key, None)
     if key in _cells:
         _cells[key].value = None
-        _cells[key].share()
     EPOCH.bump()
     return value
 
@@ -203,14 +202,15 @@ def pop(key: str, default: Any = _MISSING) -> Any:
 def reset() -> None:
     """Removes everything that `set` set."""
     for key in list(all()):
-        if key not in _local.settings:
+        if key not in HERE.get().values:
             pop(key)
 
 
 class context(contextlib.ContextDecorator):
-    """Sets values for the length of a `with` block or of a decorated function, in this thread.
+    """Sets values for the length of a `with` block or of a decorated function.
 
-    Inside traced functions the values may be traced: `with context(t=i * dt): net(x)`.
+    They hold in its thread, and under asyncio in its task, alone.  Inside traced functions the
+    values may be traced: `with context(t=i * dt): net(x)`.
 
     >>> with context(dt=0.05):
     ...     get_dt_ms()
@@ -219,40 +219,23 @@ class context(contextlib.ContextDecorator):
 
     def __init__(self, **values: Any) -> None:
         self._values = {key: _checked(key, value) for key, value in values.items()}
-        self._undo: list[contextlib.ExitStack] = []
 
     def __enter__(self) -> dict[str, Any]:
-        stack = contextlib.ExitStack()
-        for key, value in self._values.items():
-            if _is_data(key, value):
-                cell = _cell(key)
-                stack.callback(setattr, cell, "value", cell.value)
-                cell.value = value
-                if key in _local.settings or key in _settings:
-                    self._swap(stack, {**_local.settings, key: _AS_DATA})
-            else:
-                if key == PRECISION:
-                    stack.enter_context(jax.enable_x64(value == 64))
-                self._swap(stack, {**_local.settings, key: value})
-        self._undo.append(stack)
-        return self._values
-
-    def _swap(self, stack: contextlib.ExitStack, settings: dict[str, Hashable]) -> None:
-        stack.callback(self._restore, _local.settings)
-        self._restore(settings)
-
-    @staticmethod
-    def _restore(settings: dict[str, Hashable]) -> None:
-        _local.settings = settings
-        EPOCH.bump()
+        values = self._values
+        enter(self, {k: _cell(k).box(x) if _is_data(k, x) else x for k, x in values.items()})
+        if PRECISION in values:
+            _x64.enter(self, jax.enable_x64(values[PRECISION] == 64))
+        return values
 
     def __exit__(self, *error: object) -> None:
-        self._undo.pop().close()
+        if PRECISION in self._values:
+            _x64.leave(self)
+        leave(self)
 
 
 def settings_key() -> frozenset:
-    """All settings of this thread, as a key for compiled programs."""
-    settings = {**_settings, **_local.settings}
+    """All settings that hold here, as a key for compiled programs."""
+    settings = _settings_here()
     dt: Any = settings.get(DT)
     if is_quantity(dt):  # a quantity has no hash
         settings[DT] = (float(dt.mantissa), str(dt.unit))

@@ -19,12 +19,12 @@ import jax
 
 from . import atomic
 from .active import ACTIVE as ACTIVE
-from .active import EPOCH as EPOCH
 from .active import LOST as LOST
 from .active import TRACE_LOCK as TRACE_LOCK
 from .active import TRACING
 from .check import Check, Rule
 from .config import config
+from .switches import EPOCH as EPOCH
 from .units import unit_lost, warn_unit_lost
 from .value import LEAF as LEAF
 from .value import (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import math
 import os
 import re
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -210,21 +212,18 @@ def current_backend() -> str:
         raise UserError(str(error)) from None
 
 
-def choose_backend(name: str | None) -> Any:
-    """The backend setting, a context manager; fails now if jax or the kernels cannot start."""
+@contextlib.contextmanager
+def choose_backend(name: str | None) -> Iterator[None]:
+    """A `with` block of this backend, or of the current one; fails if that cannot start."""
     from .. import backend
 
-    chosen = backend(name or current_backend())
-    try:
+    with backend(name or current_backend()):
         start_jax()
         if backend.current() == "native":
             from ..ops.library import native
 
             native()
-    except BaseException:
-        chosen.__exit__()
-        raise
-    return chosen
+        yield
 
 
 def threads_in_use() -> int:

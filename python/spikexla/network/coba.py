@@ -25,7 +25,7 @@ class StartPotential:
     seed: int
 
     def __call__(self, shape: tuple[int, ...]) -> jax.Array:
-        return Normal(-55.0, 2.0)(shape, key=jax.random.key(self.seed))
+        return Normal(-55.0, 2.0)(shape, key=self.seed)
 
 
 def seeds_of(seed: int) -> tuple[int, int, int]:

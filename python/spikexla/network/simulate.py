@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import environ
 from ..atomic import Transaction
-from ..backend import backend as _backend
+from ..backend import Within, resolve
 from ..clock import clock_of, clocks_in
 from ..module import Module
 from ..neuron.base import Neuron
@@ -44,6 +44,7 @@ CHUNK_STEPS = (1000, 10_000)  # between these, a 20th of the run: memory does no
 MOST_STEPS = 2**31 - 1  # the step of a spike is an int32
 
 
+@jax.transfer_guard("allow")  # parameters and records are on the host
 def simulate(
     net: Module,
     duration: Any,
@@ -64,8 +65,9 @@ def simulate(
     of the Result count from: it is kept with `net` and is 0 after `init_all_states`.
 
     A network of populations, exponential synapses and sparse projections runs in `network_run`,
-    many steps in one native call; any other module in a compiled loop, which is kept for the next
-    call, also with other arrays of jax in `inputs`. `print(result.report())` says which, and why.
+    many steps in one native call; any other module in a compiled loop, under `jax.disable_jit` too,
+    which is kept for the next call, also with other arrays of jax in `inputs`.
+    `print(result.report())` says which, and why.
 
     What is delivered is recorded: neurons that start above the threshold fire in the first step.
 
@@ -98,8 +100,8 @@ def simulate(
     """
     _check(net, inputs)
     inputs = tuple(inputs)
-    chosen = _backend.resolve(backend)
-    with placed(net, inputs) as devices, _backend(chosen):
+    chosen = resolve(backend)
+    with placed(net, inputs) as devices, Within(chosen), jax.disable_jit(False):
         run = _Run(net, duration, inputs, record, chunk, chosen, devices)
         if to is not None and not run.wanted.spikes:
             raise ValueError(f"simulate: to={to!r} is for spikes, but record={record!r} has none.")

@@ -7,7 +7,8 @@ on platforms without a kernel, and says what to do when it is differentiated.
 Public JAX names this file leans on, last checked with 0.10.2 and 0.12.0: `jax.ffi.ffi_call` with
 `vmap_method="expand_dims"`, `jax.custom_batching.custom_vmap`, `jax.lax.platform_dependent`,
 `jax.typeof(x).mat`, `jax.lax.pcast`; and for a primitive of its own `jax.extend.core.Primitive`,
-`jax.core.ShapedArray`, `jax.interpreters.mlir.lower_fun`, `jax.interpreters.batching`.
+`jax.core.ShapedArray`, `jax.interpreters.mlir.lower_fun`, `jax.interpreters.batching`; these are
+for `reverse_only.py` too, with `jax.interpreters.ad`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from jax.interpreters import batching, mlir
 
 from .. import backend as _backend
 from . import library
+from .reverse_only import no_derivative
 
 
 def uses_native(backend: str | None, target: str | None = None) -> bool:
@@ -135,33 +137,6 @@ def _not_differentiable(name: str, call: Callable) -> Callable:
         raise TypeError(no_derivative(name))
 
     return call
-
-
-def no_derivative(name: str) -> str:
-    """The message for a derivative that compiled kernels do not have."""
-    return (
-        f"{name}: the native kernels have reverse mode of first order only; forward mode (jvp, "
-        "jacfwd) and second derivatives (hessian, grad of grad) need the pure JAX path. Use "
-        "backend='xla' for this call, or `with sx.backend('xla'):` around it."
-    )
-
-
-def explain_forward_mode(name: str) -> Callable:
-    """Decorates an op so that JAX's "can't apply forward-mode" names the way out."""
-
-    def decorate(op):
-        @functools.wraps(op)
-        def wrapper(*args, **kwargs):
-            try:
-                return op(*args, **kwargs)
-            except TypeError as error:
-                if "forward-mode" in str(error):
-                    raise TypeError(no_derivative(name)) from error
-                raise
-
-        return wrapper
-
-    return decorate
 
 
 def same_mesh_axes(args: Sequence[jax.Array]) -> tuple[jax.Array, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -111,6 +112,15 @@ def kernels() -> dict[tuple[str, str], Kernel]:
             row["name"], row["platform"], row["model"], *fields
         )
     return table
+
+
+def register() -> None:
+    """Registers the kernels with XLA, for programs that were compiled or exported elsewhere.
+
+    Where the libraries cannot be used, what needs them says why.
+    """
+    with contextlib.suppress(LibraryError):
+        kernels()
 
 
 def default_device() -> Any:

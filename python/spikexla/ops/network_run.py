@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import library
-from .call import explain_forward_mode, native_call, uses_native
+from .call import native_call, uses_native
 from .network_probe import Probe, checked, place
 from .network_reference import network_reference
 from .neuron_kernel import NeuronKernel, check_compiled
@@ -68,7 +68,6 @@ class After(NamedTuple):
     traces: list[jax.Array]  # of each probe: (ceil(steps / every), neurons); rows past the end: 0
 
 
-@explain_forward_mode("network_run")
 def network_run(
     populations: Sequence[Population],
     projections: Sequence[Projection] | Wiring,

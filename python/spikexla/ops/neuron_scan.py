@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import surrogate as surrogates
-from .call import explain_forward_mode, native_call, same_mesh_axes, uses_native
+from .call import native_call, same_mesh_axes, uses_native
 from .neuron_kernel import NeuronKernel, check_compiled, check_surrogate, is_hard, prepare
+from .reverse_only import reverse_only
 
 
-@explain_forward_mode("neuron_scan")
 def neuron_scan(
     kernel: NeuronKernel,
     state: Any,
@@ -47,6 +47,7 @@ def neuron_scan(
         every = int(min(checkpoint_every, max(1, max(x.shape[0] for x in inputs))))
         run = _native_scan(kernel, hard, surrogate.name, every, len(lanes))
         flat = same_mesh_axes((*state, *params, *inputs, *operands))
+        flat = reverse_only("neuron_scan", flat)
         last, spikes = run(*_split(kernel, flat))
     else:
         last, spikes = reference_scan(kernel, hard, surrogate, state, params, inputs)

@@ -7,12 +7,11 @@ from typing import Any
 import jax
 
 from .. import surrogate as surrogates
-from .call import explain_forward_mode, uses_native
+from .call import uses_native
 from .neuron_kernel import NeuronKernel, check_surrogate, is_hard, prepare
 from .neuron_scan import neuron_scan
 
 
-@explain_forward_mode("neuron_step")
 def neuron_step(
     kernel: NeuronKernel,
     state: Any,

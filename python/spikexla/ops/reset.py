@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .call import explain_forward_mode, native_call, same_mesh_axes, uses_native
+from .call import native_call, same_mesh_axes, uses_native
+from .reverse_only import reverse_only
 
 
-@explain_forward_mode("reset")
 def reset(
     buffers: Sequence[jax.Array],
     values: Sequence[Any],
@@ -58,7 +58,7 @@ def reset(
         return []
     if not uses_native(backend):
         return list(_reference(*buffers, *values, mask))
-    operands = same_mesh_axes((*buffers, *values, mask))
+    operands = reverse_only("reset", same_mesh_axes((*buffers, *values, mask)))
     return list(_compiled(tuple((x.shape, x.dtype) for x in operands[:-1]), *operands))
 
 

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .call import explain_forward_mode, native_call, same_mesh_axes, uses_native
+from .call import native_call, same_mesh_axes, uses_native
+from .reverse_only import reverse_only
 
 CHUNK = 32  # sources that one turn of the reference's loop serves
 BLOCK = 32  # spikes that it counts together to find those sources
@@ -39,7 +40,6 @@ class Operands(NamedTuple):
     init: jax.Array | None
 
 
-@explain_forward_mode("spike_matvec")
 def spike_matvec(
     conn: Connection,
     weights: Any,
@@ -75,7 +75,7 @@ def spike_matvec(
     native = uses_native(backend)
     operands = _prepare(conn, weights, spikes, init, native)
     if native:
-        return _native(conn.n_post, *_same_axes(operands))
+        return _native(conn.n_post, *reverse_only("spike_matvec", _same_axes(operands)))
     return reference(conn.n_post, operands)
 
 

@@ -195,7 +195,9 @@ class Optimizer(Module, abc.ABC):
         if self.__dict__.get("_compiled") is None:
             compiled = jit(self._step, donate_states=self.donate)
             object.__setattr__(self, "_compiled", compiled)
-        with Transaction(keep=True):  # a module that trains for hours does not lose it in the end
+        # A learning rate is a number of Python; and a module that trains for hours does not lose it
+        # in the end.
+        with jax.transfer_guard_host_to_device("allow"), Transaction(keep=True):
             finite = self.__dict__["_compiled"](found)
         if self.nonfinite == "raise" and not all(finite.values()):
             bad = ", ".join(repr(name) for name, good in finite.items() if not good)
@@ -212,13 +214,15 @@ class Optimizer(Module, abc.ABC):
             finite = {name: _is_finite(grad) for name, grad in grads.items()}
         good = jnp.all(jnp.stack([*finite.values()])) if finite else True
         count = self.step_count.value
-        grads = self._clipped(grads)
-        for group in self.param_groups:
-            mine = {str(key): grads[str(key)] for key in group.params if str(key) in grads}
-            if mine:
-                self._step_group(group, mine, count, good)
-        self.step_count.value = count + good
-        self.skipped.value = self.skipped.value + (1 - good)
+        # optax is written for the usual promotion of dtypes and ranks, whatever the user chose.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            grads = self._clipped(grads)
+            for group in self.param_groups:
+                mine = {str(key): grads[str(key)] for key in group.params if str(key) in grads}
+                if mine:
+                    self._step_group(group, mine, count, good)
+            self.step_count.value = count + good
+            self.skipped.value = self.skipped.value + (1 - good)
         return finite
 
     def _step_group(self, group: ParamGroup, grads: dict, count: Any, good: Any) -> None:

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from .stream import RandomState, unstarted
+from ..switches import Block
+from .draw import key_data
+from .stream import DefaultStream, RandomState
 
-DEFAULT = unstarted("random.DEFAULT")
+DEFAULT = DefaultStream("random.DEFAULT")
 
 
 def seed(seed: int | jax.Array | None = None) -> None:
@@ -28,13 +30,12 @@ def seed(seed: int | jax.Array | None = None) -> None:
 
 @contextlib.contextmanager
 def seed_context(value: int | jax.Array) -> Iterator[None]:
-    """Draws from a stream of its own inside the block; the stream outside does not notice."""
-    before = DEFAULT.value
-    DEFAULT.seed(value)
-    try:
+    """Draws from a stream of its own inside the block; the stream outside does not notice.
+
+    The block's stream is for its thread, and under asyncio for its task and those started in it.
+    """
+    with Block({DEFAULT: DEFAULT.box(key_data(value))}):
         yield
-    finally:
-        DEFAULT.value = before
 
 
 def default_rng(seed: int | jax.Array | None = None) -> RandomState:

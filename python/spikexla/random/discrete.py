@@ -168,9 +168,9 @@ def _poisson(key: Any, shape: tuple, dtype: Any, lam: Any) -> jax.Array:
 
 def _multinomial(key: Any, shape: tuple, dtype: Any, n: Any, p: Any) -> jax.Array:
     p = jnp.asarray(p, float)
-    full = (*shape, p.shape[-1])
+    # No `shape=` for jax: since 0.11 it is without the axis of outcomes, before it was with it.
     trials = jnp.broadcast_to(jnp.asarray(n, float), shape)
-    return jax.random.multinomial(key, trials, jnp.broadcast_to(p, full), shape=full)
+    return jax.random.multinomial(key, trials, jnp.broadcast_to(p, (*shape, p.shape[-1])))
 
 
 def _elements(a: Any) -> Any:

@@ -54,10 +54,11 @@ class Draws(abc.ABC):
         if default is None:
             default = np.broadcast_shapes(*map(jnp.shape, numbers))
         shape, dtype = as_shape(size, default), jnp.dtype(dtype)
-        if key is not None:
-            drawn = _sample(law, shape, dtype, key_data(key), numbers)
-        else:
-            self.value, drawn = _advance(law, shape, dtype, self.value, numbers)
+        with jax.transfer_guard_host_to_device("allow"):  # seeds and parameters are numbers
+            if key is not None:
+                drawn = _sample(law, shape, dtype, key_data(key), numbers)
+            else:
+                self.value, drawn = _advance(law, shape, dtype, self.value, numbers)
         return drawn if unit is None else drawn * unit
 
 

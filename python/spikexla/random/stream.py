@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..boxed import Box, Boxed
 from ..state import LEAF, State
 from .continuous import Continuous
 from .discrete import Discrete
@@ -64,9 +65,27 @@ def _start(seed: Any) -> Any:
     return np.random.SeedSequence().generate_state(2).astype(np.uint32)
 
 
-def unstarted(name: str) -> RandomState:
-    """A stream whose first key is made by numpy: jax's devices are not started for it."""
+class DefaultStream(RandomState, Boxed):
+    """A stream for the process, and one in each block of `seed_context`.
+
+    Its first key is made by numpy: jax's devices are not started for it.  Copies and pickles of it
+    are plain streams that go on from its key.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, name: str) -> None:
+        Boxed.__init__(self, name, self, Box(_start(None), LEAF))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _plain, (self.__getstate__(),)
+
+    def __deepcopy__(self, memo: dict) -> RandomState:
+        memo[id(self)] = twin = RandomState(self.value, self.name)
+        return twin
+
+
+def _plain(saved: dict[str, Any]) -> RandomState:
     stream = RandomState.__new__(RandomState)
-    stream.__setstate__({"value": [], "name": name, "tag": None, "attributes": {}})
-    stream._raw, stream._tree = _start(None), LEAF
+    stream.__setstate__(saved)
     return stream

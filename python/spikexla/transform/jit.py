@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from threading import get_ident
 from typing import Any
 
 import jax
@@ -16,7 +15,9 @@ import jax
 from ..active import ACTIVE, EPOCH, TRACE_LOCK
 from ..atomic import Transaction
 from ..state import rely_on
+from ..switches import here
 from . import trace
+from .ahead import Lowered
 from .program import Miss, Program, kind_of, settings_now
 from .static import StaticArguments, chosen_arguments
 from .storing import note_lost, run_and_store
@@ -62,11 +63,19 @@ class JittedFunction:
         self._programs.clear()
         self._last = None
 
+    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+        """Lowers the function for these arguments, or `jax.ShapeDtypeStruct`; no State changes.
+
+        `lower(...).compile()` is the program alone, without the choice of one in each call; it
+        donates nothing.
+        """
+        return Lowered(self._static, args, kwargs, self._options)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         program = self._last
         if program is None:
             return self._dispatch(args, kwargs)
-        valid = program.seen == (EPOCH.value, get_ident()) or program.validate()
+        valid = program.seen == (EPOCH.value, here().serial) or program.validate()
         if not valid or TRACING.depth or not trace.at_top_level():
             return self._dispatch(args, kwargs)
         data, named = args, kwargs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from threading import get_ident
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ from .. import environ
 from ..active import EPOCH, TRACE_LOCK
 from ..backend import current as current_backend
 from ..module import Module
+from ..switches import HERE
 from .capture import Same, modules_of
 from .static import Constant, StaticArguments
 from .storing import keep_copies, may_donate, when_finished
@@ -63,7 +63,7 @@ class Program:
         self.kind = kind_of(traced.statics, traced.tree)
         self.out_tree, self.out_statics = traced.out_tree, traced.out_statics
         self.plain_out = is_plain(self.out_statics)
-        self.seen: tuple[int, int] | None = None  # EPOCH and thread where it was found valid
+        self.seen: tuple[int, int] | None = None  # EPOCH and place where it was found valid
         self._static, self._tree, self._statics = static, traced.tree, traced.statics
         self._relied: list[tuple[Any, str, Any]] = []  # (owner, attribute, value) of each
         self._signatures: set = set()
@@ -172,11 +172,11 @@ class Program:
         )
 
     def validate(self) -> bool:
-        """Whether it is valid in this thread now, and, if so, until EPOCH moves."""
-        here = EPOCH.value, get_ident()  # settings and data of the environ belong to a thread
+        """Whether it is valid in this place now, and, if so, until EPOCH moves."""
+        epoch = EPOCH.value  # before looking: what moves it meanwhile must not be missed
         if not self.valid(settings_now()):
             return False
-        self.seen = here
+        self.seen = epoch, HERE.get().serial  # the settings and data of the environ
         return True
 
     def may_return(self) -> bool:

@@ -111,15 +111,16 @@ class Frame(FrameScope):
 
     def note_write(self, state: State, raw: Any) -> None:
         """Registers a write, which must come from this trace and not from one inside it."""
-        self._refuse_foreign(state, raw, "written")
+        self.refuse_foreign(state, raw, "written")
         self.written[id(state)] = state
 
     def note_new(self, state: State) -> None:
         """Registers a State that was created in this trace."""
-        self._refuse_foreign(state, state._raw, "created")
+        self.refuse_foreign(state, state._raw, "created")
         self.new.append(state)
 
-    def _refuse_foreign(self, state: State, raw: Any, what: str) -> None:
+    def refuse_foreign(self, state: State, raw: Any, what: str) -> None:
+        """Raises TraceError if `raw` is traced, but not by this trace."""
         refuse_objects(raw, state)
         tracers = [x for x in jax.tree.leaves(raw) if isinstance(x, Tracer)]
         if not tracers:
