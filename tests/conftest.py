@@ -70,7 +70,9 @@ def threads_as_they_were(monkeypatch):
         library.native().set_thread_limit(0)
 
 
-@pytest.fixture(params=["run", "run.pkl"], ids=["folder", "file"])
+@pytest.fixture(
+    params=["run", "run.pkl", "run.safetensors"], ids=["folder", "pickle", "safetensors"]
+)
 def path(request, tmp_path):
     """Where a checkpoint is saved: one of each kind."""
     return tmp_path / request.param

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 import spikexla as sx
+from spikexla import disk
 from spikexla.network import recorder, spikefile
 from spikexla.network.sonata import read_spikes
 
@@ -339,18 +340,19 @@ def test_a_ctrl_c_in_a_chunk_waits_for_its_end_and_a_second_one_does_not(dt, mon
 
 def test_a_full_disk_leaves_state_and_file_at_the_last_finished_chunk(dt, tmp_path, monkeypatch):
     made, whole, path = net(), net(), tmp_path / "spikes.h5"
-    reserve, calls = spikefile._Disk.reserve, []
+    written, chunks = disk.write, []
 
-    def full(self, size):
-        calls.append(size)
-        if len(calls) == 3:  # two chunks, then no more
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        reserve(self, size)
+    def full(handle, data, at):
+        if len(chunks) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written(handle, data, at)
 
-    monkeypatch.setattr(spikefile._Disk, "reserve", full)
+    monkeypatch.setattr(disk, "write", full)
     with pytest.raises(OSError, match="No space") as raised:
-        sx.simulate(made, MS, chunk=5.0, to=path)
+        sx.simulate(made, MS, chunk=5.0, to=path, progress=lambda done, all_: chunks.append(done))
     assert raised.value.result.steps == 100
+    assert "no room for" in str(raised.value)
+    chunks.clear()
     sx.simulate(whole, 10.0)
     assert same_bits(made, whole)
     sx.simulate(made, 20.0, to=path, append=True)

@@ -116,8 +116,8 @@ def test_a_damaged_file_is_a_value_error_that_names_it(tmp_path, damage):
 
 def test_a_full_disk_is_an_error_and_no_crash(tmp_path, monkeypatch):
     """HDF5 brings the process down when its writes fail, so it must not be the one who writes."""
-    monkeypatch.setattr("tempfile.mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), ""))
-    monkeypatch.setattr("os.unlink", lambda path: None)
+    full = os.open("/dev/full", os.O_WRONLY), str(tmp_path / "none")
+    monkeypatch.setattr("spikexla.disk._new_part", lambda target: full)
     with pytest.raises(OSError, match="No space left"):
         write_spikes(tmp_path / "spikes.h5", TRAINS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 
 import jax
@@ -286,3 +287,74 @@ def test_a_batch_size_that_is_none_is_refused(kind, batch_size):
         del module.own
     with pytest.raises((ValueError, TypeError), match="batch_size="):
         init_all_states(module, batch_size=batch_size)
+
+
+# -- States that would not be found ---------------------------------------------------------------
+
+
+def _param():
+    return ParamState(jnp.ones(1))
+
+
+ONE_NAME = {  # what is made of a module; the name that two States would have
+    "a number and its digits": (lambda m: setattr(m, "by", {"1": _param(), 1: _param()}), "by.1"),
+    "a dot": (lambda m: setattr(m, "by", {"a.b": _param(), "a": {"b": _param()}}), "by.a.b"),
+    "a bool and its name": (lambda m: setattr(m, "by", {True: _param(), "True": _param()}), "True"),
+    "in a list": (lambda m: setattr(m, "by", [{"1": _param(), 1: _param()}]), "by.0.1"),
+    "later": (lambda m: (setattr(m, "by", {"1": _param()}), m.by.update({1: _param()})), "by.1"),
+    "of a module": (lambda m: setattr(m, "by", {"a.W": _param(), "a": Layer()}), "by.a.W"),
+    "an attribute": (lambda m: (setattr(m, "a", Layer()), setattr(m, "a.W", _param())), "a.W"),
+}
+
+
+@pytest.mark.parametrize("case", ONE_NAME)
+def test_two_states_of_one_name_are_refused(case):
+    make, name = ONE_NAME[case]
+    module = Module()
+
+    def made():
+        make(module)
+        module.states()
+
+    with pytest.raises(ValueError, match=rf"both called '.*{name}'.*Rename"):
+        made()
+
+
+def test_keys_that_read_apart_are_as_good_as_any(tmp_path):
+    module = Module()
+    module.by = {"1": _param(), 2: _param(), "a.b": _param(), "a": {"c": _param()}}
+    for k, state in enumerate(module.states().values()):
+        state.value = jnp.full(1, float(k))
+    sx.save_checkpoint(module, None, 0, tmp_path / "x.safetensors")
+    for state in module.states().values():
+        state.value = jnp.full(1, -1.0)
+    sx.load_checkpoint(tmp_path / "x.safetensors", module)
+    assert [float(state.value[0]) for state in module.states().values()] == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_two_values_of_one_name_in_a_state_are_refused_where_names_are_needed(tmp_path):
+    module = Module()
+    module.x = ParamState({"a.b": 1.0, "a": {"b": 2.0}})
+    for name in ("x.safetensors", "x.pkl", "x"):
+        with pytest.raises(ValueError, match=r"are called 'net\.x\.a\.b'"):
+            sx.save_checkpoint(module, None, 0, tmp_path / name)
+    with pytest.raises(ValueError, match="two arrays are called"):
+        sx.optim.Adam(0.1).register_trainable_weights(module.states()).state_dict()
+
+
+class _Slotted:
+    __slots__ = ("W",)
+
+
+def test_a_class_with_slots_is_refused_when_it_is_made():
+    with pytest.raises(TypeError, match=r"Dense has slots \(W, n, of Dense\).*slots=True"):
+
+        @dataclasses.dataclass(slots=True, eq=False)
+        class Dense(Module):
+            n: int
+            W: object = None
+
+    with pytest.raises(TypeError, match="of _Slotted"):
+        type("Mixed", (_Slotted, Module), {})
+    type("Plain", (Module,), {"__slots__": ()})
+    dataclasses.dataclass(eq=False)(type("Data", (Module,), {"__annotations__": {"n": int}}))

@@ -90,6 +90,8 @@ class Module(tree.Node):
                 value.name = f"{type(self).__name__}.{name}"
         elif old is value or _same_number(old, value):
             return object.__setattr__(self, name, value)
+        elif isinstance(value, dict):  # lists number what they hold; the rest is seen by `states`
+            tree.refuse_one_name(tree.within(value, name), self)
         object.__setattr__(self, name, value)
         self._changed()
 
@@ -142,12 +144,14 @@ class Module(tree.Node):
         the modules held here on level 2.
         exact: the kinds are disjoint, and `states(LongTermState)` has no parameters;
         `exact=False` counts them in, as brainstate does.
+        Raises ValueError for two States whose paths read alike, such as ('a', 1) and ('a', '1').
 
         >>> params, rest = net.states(ParamState, ...)
         >>> len(params), len(rest)
         (1, 0)
         """
         found = StateDict(tree.states(self, *allowed_hierarchy))
+        tree.refuse_one_name(found, self)
         return _split(found, filters, exact)
 
     def nodes(self, *filters: Any, allowed_hierarchy: tuple[int, int] = (0, tree.DEEPEST)) -> Any:

@@ -21,6 +21,10 @@ class Node:
 
     _holds: Held | None = None  # until an attribute changes
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        refuse_slots(cls)
+
 
 class Held:
     """The attributes of a node that a walk has to look at; all others are settings."""
@@ -71,6 +75,11 @@ def members(node: Node) -> Iterator[tuple[PathKey, Any]]:
     """States and modules held directly, containers included, in the order of their names."""
     for name, value in held_by(node).named:
         yield from _members(value, PathKey((name,)), set())
+
+
+def within(container: dict, name: str) -> dict[PathKey, Any]:
+    """The states and modules in a dict that is to be the attribute `name`."""
+    return dict(_members(container, PathKey((name,)), set()))
 
 
 def _members(value: Any, path: PathKey, seen: set[int]) -> Iterator[tuple[PathKey, Any]]:
@@ -125,6 +134,33 @@ def states(root: Node, lowest: int, deepest: int) -> Iterator[tuple[PathKey, Sta
                 yield from visit(child, PathKey(path + part), depth + 1)
 
     return visit(root, PathKey(), 1)
+
+
+def refuse_one_name(found: dict[PathKey, Any], owner: object) -> None:
+    """Raises ValueError where two paths read alike.
+
+    Checkpoints and optimisers know a State by its name, and would take one for the other.
+    """
+    names = {str(path): path for path in found}
+    if len(names) < len(found):
+        path = next(path for path in found if names[str(path)] is not path)
+        raise ValueError(
+            f"{type(owner).__name__} holds two things that are both called {str(path)!r}, at "
+            f"{tuple(path)} and {tuple(names[str(path)])}. Rename one of these keys."
+        )
+
+
+def refuse_slots(kind: type) -> None:
+    """Raises TypeError for a class with slots: what is in them is in no `__dict__`, so not seen."""
+    for base in kind.__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        hidden = set([slots] if isinstance(slots, str) else slots) - {"__dict__", "__weakref__"}
+        if hidden:
+            raise TypeError(
+                f"{kind.__name__} has slots ({', '.join(sorted(hidden))}, of {base.__name__}), and "
+                "States in slots are found by nobody: not by states(), jit or a checkpoint. Leave "
+                "`__slots__`, or slots=True of a dataclass, away."
+            )
 
 
 # -- without paths, which take most of the time of a walk ------------------------------------------

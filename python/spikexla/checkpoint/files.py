@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ..module import Module
-from . import pickled
+from . import pickled, sealed
 from .manager import Manager, Restored
 
-_SUFFIXES = (".pkl", ".pickle")
+_PICKLES = (".pkl", ".pickle")
 
 
 def save_checkpoint(
@@ -23,17 +23,24 @@ def save_checkpoint(
 ) -> None:
     """Saves a model, its optimiser (or None) and the epoch to a file or a folder.
 
-    A path that ends in .pkl becomes one file: a pickle of {'params', 'long_term', 'epoch',
-    'optimizer_state', ...} that `pickle.load` reads; any other path becomes a folder, written by
-    orbax-checkpoint.  Either replaces what was there at once: a process that is killed leaves the
+    What the path ends in says what it becomes:
+
+    - .safetensors: one file of arrays and JSON, which can run nothing (`sealed`).
+    - .pkl: the guide's file, a pickle of {'params', 'long_term', 'epoch', 'optimizer_state', ...}
+      for code that reads it by `pickle.load`.
+    - anything else: a folder, written by orbax-checkpoint.
+
+    All have checksums.  Each replaces what was there at once: a process that is killed leaves the
     old checkpoint or the new one.  With `full`, every State is saved, those of a trial too.
 
-    >>> save_checkpoint(net, None, 3, "run.pkl")
-    >>> load_checkpoint("run.pkl", net)
+    >>> save_checkpoint(net, None, 3, "run.safetensors")
+    >>> load_checkpoint("run.safetensors", net)
     {'epoch': 3}
     """
     path = Path(path)
-    if path.suffix in _SUFFIXES:
+    if path.suffix == sealed.SUFFIX:
+        sealed.save(path, net, optimizer, epoch, full=full, metadata=metadata)
+    elif path.suffix in _PICKLES:
         pickled.save(path, net, optimizer, epoch, full=full, metadata=metadata)
     else:
         save(path, net, optimizer, full=full, metadata={**(metadata or {}), "epoch": epoch})
@@ -47,15 +54,17 @@ def load_checkpoint(
     Reads what `save_checkpoint` writes, and files that `pickle.dump` wrote as a dict with 'params'
     and perhaps 'long_term', 'optimizer_state' and others, which are returned.
 
-    A pickle can run any code when it is loaded.  So only arrays, quantities, States and plain
-    containers are read; a file that names anything else is refused, unless you say with `trusted`
-    that you know where it is from.
+    A pickle can run any code when it is loaded.  So it is not run here: arrays of numbers,
+    quantities, States and plain containers are made of what it says, and a file that names anything
+    else is refused, unless you say with `trusted` that you know where it is from.
 
     Raises FileNotFoundError, or CheckpointError that names what is damaged or does not fit; then
     nothing has changed.
     """
     path = Path(path)
-    if path.suffix in _SUFFIXES or path.is_file():
+    if path.suffix == sealed.SUFFIX:
+        return sealed.load(path, net, optimizer)
+    if path.suffix in _PICKLES or path.is_file():
         return pickled.load(path, net, optimizer, trusted=trusted)
     return restore(path, net, optimizer).metadata
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
+import re
 import shutil
+import weakref
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from .. import disk
 from ..module import Module
 from .snapshot import (
     CheckpointError,
     Snapshot,
     check,
     chosen,
+    entries_in,
     plain_metadata,
     put,
     take,
@@ -25,7 +32,9 @@ from .snapshot import (
 )
 
 _FORMAT = 1
-_DELETED = ".deleted"
+_DELETED, _LOCK = ".deleted", ".lock"
+_BEGUN = ".orbax-checkpoint-tmp"  # how orbax calls what it has not finished
+_OS_ERROR = re.compile(r"os[ _]error(?:_code=')? ?(\d+)", re.IGNORECASE)  # as tensorstore says it
 
 
 class Restored(NamedTuple):
@@ -48,6 +57,7 @@ class Manager:
     read_only: for a folder that another process may be writing to.
 
     A step is there as a whole or not at all, also when the process is killed while it is written.
+    One Manager writes to a folder: a second one raises BlockingIOError.  A full disk is an OSError.
     Needs the package orbax-checkpoint, which writes the files.  Use it as a context manager, or
     call `close`.
 
@@ -83,7 +93,27 @@ class Manager:
         self.background, self.read_only = background, read_only
         chosen(net, optimizer, full)  # complains about what is no Module
         self._orbax = _orbax()
-        self._manager: Any = self._open(keep, keep_best)
+        self._unlock = self._locked() if not read_only else None
+        try:
+            self._manager: Any = self._open(keep, keep_best)
+        except BaseException:
+            self._give_back()
+            raise
+
+    def _locked(self) -> weakref.finalize:
+        """Takes the folder for this Manager; what is returned gives it back, at the latest when
+        the Manager is gone."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = str(self.directory / _LOCK)
+        held = (
+            "another Manager writes to this folder, and each removes what the other keeps. Close "
+            "it first, or make this one read_only"
+        )
+        return weakref.finalize(self, _unlock, path, disk.open_locked(path, held))
+
+    def _give_back(self) -> None:
+        if self._unlock is not None:
+            self._unlock()
 
     def _open(self, keep: int, keep_best: int) -> Any:
         from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
@@ -152,13 +182,32 @@ class Manager:
         args = self._orbax.args
         # orbax writes no empty arrays; their shape says all there is to them.
         filled = {name: array for name, array in snapshot.arrays.items() if array.size}
-        self._manager.save(
-            step,
-            args=args.Composite(states=args.PyTreeSave(filled), about=args.JsonSave(sealed)),
-            metrics=numbers or None,
-            force=True,
-        )
+        with self._disk_errors():
+            self._manager.save(
+                step,
+                args=args.Composite(states=args.PyTreeSave(filled), about=args.JsonSave(sealed)),
+                metrics=numbers or None,
+                force=True,
+            )
         self._clear()
+
+    @contextlib.contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        """Makes an OSError of what orbax says of a full disk, and removes what was begun."""
+        try:
+            yield
+        except Exception as error:
+            found = _OS_ERROR.search(str(error))
+            if found is None:
+                raise
+            for begun in self.directory.glob(f"*{_BEGUN}"):
+                shutil.rmtree(begun, ignore_errors=True)
+            number = int(found[1])
+            raise OSError(
+                number,
+                f"{os.strerror(number)}: the checkpoint was not saved; those before it are there",
+                str(self.directory),
+            ) from error
 
     def _clear(self) -> None:
         if not self.read_only:
@@ -201,17 +250,8 @@ class Manager:
                 f"the steps there are {self.steps}"
             )
         where = f"the checkpoint {self.directory}/{found}"
-        try:
-            sealed = self._read(found, about=self._orbax.args.JsonRestore())["about"]
-            if zlib.crc32(sealed["about"].encode()) != sealed["crc32"]:
-                raise ValueError("the checksum differs")
-            known, about = sealed["format"] <= _FORMAT, json.loads(sealed["about"])
-        except Exception as error:
-            raise _damaged(where, error) from error
-        if not known:
-            raise CheckpointError(f"{where} was written by a newer spikexla; update this one")
-        full = about["full"]
-        entries = wanted(about["entries"], self.optimizer)
+        about = self._about(found, where)
+        full, entries = about["full"], wanted(about["entries"], self.optimizer)
         states = chosen(self.net, self.optimizer, full)
         check(entries, states, where)
         try:
@@ -220,6 +260,24 @@ class Manager:
             raise _damaged(where, error) from error
         put(Snapshot(arrays, entries, full), states, where)
         return Restored(found, about["metadata"], about["metrics"])
+
+    def _about(self, step: int, where: str) -> dict[str, Any]:
+        """What a step says of itself, checked."""
+        try:
+            sealed = self._read(step, about=self._orbax.args.JsonRestore())["about"]
+            if zlib.crc32(sealed["about"].encode()) != sealed["crc32"]:
+                raise ValueError("the checksum differs")
+            known, about = sealed["format"] <= _FORMAT, json.loads(sealed["about"])
+            if known:
+                entries_in(about["entries"])
+                kinds = {"full": bool, "metadata": dict, "metrics": dict}
+                if any(type(about[key]) is not kind for key, kind in kinds.items()):
+                    raise TypeError("something else is where the metadata should be")
+        except Exception as error:
+            raise _damaged(where, error) from error
+        if not known:
+            raise CheckpointError(f"{where} was written by a newer spikexla; update this one")
+        return about
 
     def _arrays(self, step: int, entries: dict[str, dict]) -> dict[str, np.ndarray]:
         ocp = self._orbax
@@ -237,13 +295,17 @@ class Manager:
 
     def wait(self) -> None:
         """Waits until what is written in the background is there; raises what went wrong."""
-        self._manager.wait_until_finished()
+        with self._disk_errors():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits, and gives the threads back."""
-        self.wait()
-        self._manager.close()
-        self._clear()
+        """Waits, and gives the threads and the folder back."""
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+            self._clear()
+            self._give_back()
 
     def __enter__(self) -> Manager:
         return self
@@ -252,6 +314,11 @@ class Manager:
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _unlock(path: str, lock: int) -> None:
+    disk.remove(path)
+    os.close(lock)
 
 
 def _size(entry: dict[str, Any]) -> int:
@@ -270,6 +337,7 @@ def _orbax() -> Any:
     except ImportError as error:
         raise ImportError(
             "folders of checkpoints need the package orbax-checkpoint, which is not installed. "
-            "Install it with `pip install 'spikexla[all]'`, or save to a file that ends in .pkl."
+            "Install it with `pip install 'spikexla[all]'`, or save to a file that ends in "
+            ".safetensors."
         ) from error
     return orbax.checkpoint

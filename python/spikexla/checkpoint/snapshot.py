@@ -19,6 +19,7 @@ from ..clock import clock_of
 from ..module import Module
 from ..state import ACTIVE, LongTermState, ParamState, State, TraceError, is_kind
 from ..units import is_quantity
+from .dtypes import DTYPES, dtype_of
 
 CLOCK = "clock"  # the entry of a full checkpoint for the time of `simulate`
 _LISTED = 10  # problems that an error shows
@@ -63,7 +64,7 @@ def chosen(net: Module, optimizer: Module | None, full: bool) -> dict[str, State
 
 def take(states: dict[str, State], full: bool, *, copy: bool = False) -> Snapshot:
     """The present values; with `copy` they stay as they are whatever happens to the states."""
-    _refuse_trace("saved")
+    refuse_trace("saved")
     arrays, entries = {}, {}
     for name, leaf in _leaves(states):
         array, entry = _describe(leaf)
@@ -74,10 +75,15 @@ def take(states: dict[str, State], full: bool, *, copy: bool = False) -> Snapsho
 
 def put(snapshot: Snapshot, states: dict[str, State], where: str) -> None:
     """Gives the states the values of the snapshot; changes nothing when one does not fit."""
+    assign(fitted(snapshot, states, where))
+
+
+def fitted(snapshot: Snapshot, states: dict[str, State], where: str) -> list[tuple[State, Any]]:
+    """The states with the values that the snapshot has for them; CheckpointError if one has not."""
     check(snapshot.entries, states, where)
     states = _expected(states, snapshot.entries)
     here = dict(_leaves(states))
-    damaged = [n for n, x in snapshot.arrays.items() if _crc(x) != snapshot.entries[n]["crc32"]]
+    damaged = [n for n in here if not _is_whole(snapshot.arrays.get(n), snapshot.entries[n])]
     if damaged:
         raise CheckpointError(
             f"{where} is damaged: {_listed(damaged)} differs from what was saved. "
@@ -87,19 +93,53 @@ def put(snapshot: Snapshot, states: dict[str, State], where: str) -> None:
         name: _rebuilt(snapshot.arrays[name], snapshot.entries[name], leaf)
         for name, leaf in here.items()
     }
+    new = []
+    for name, state in states.items():
+        _, tree = jax.tree.flatten(state.value, is_leaf=is_quantity)
+        leaves = [values[leaf] for leaf, _ in _leaves({name: state})]
+        new.append((state, jax.tree.unflatten(tree, leaves)))
+    return new
+
+
+def assign(new: list[tuple[State, Any]]) -> None:
+    """Gives each State its value, all or none: the one step that changes anything."""
     with Transaction():
-        for name, state in states.items():
-            value = state.value
-            _, tree = jax.tree.flatten(value, is_leaf=is_quantity)
-            new = [values[leaf] for leaf, _ in _leaves({name: state})]
-            state.value = jax.tree.unflatten(tree, new)
+        for state, value in new:
+            state.value = value
+
+
+def _is_whole(array: Any, entry: dict[str, Any]) -> bool:
+    return (
+        isinstance(array, np.ndarray)
+        and (list(array.shape), str(array.dtype)) == (entry["shape"], entry["dtype"])
+        and _crc(array) == entry["crc32"]
+    )
+
+
+def entries_in(found: Any) -> dict[str, dict]:
+    """`found`, if it can be the entries of a Snapshot; ValueError, TypeError or KeyError if not."""
+    for name, entry in found.items():
+        shape, kind, unit, crc = (entry[key] for key in ("shape", "kind", "unit", "crc32"))
+        dtype_of(entry["dtype"])
+        if not (
+            isinstance(name, str)
+            and isinstance(shape, list)
+            and all(type(n) is int and n >= 0 for n in shape)
+            and isinstance(kind, str)
+            and isinstance(unit, str | None)
+            and type(crc) is int
+        ):
+            raise ValueError(f"{name!r} is described by {entry!r}")
+    return found
 
 
 def check(entries: dict[str, dict], states: dict[str, State], where: str) -> None:
     """Raises CheckpointError that names each entry that is missing, extra or of another kind."""
-    _refuse_trace("restored")
+    refuse_trace("restored")
     here = dict(_leaves(_expected(states, entries)))
-    problems = [f"{n} is here, but not in the checkpoint" for n in here if n not in entries]
+    problems: list[str] = [
+        f"{n} is here, but not in the checkpoint" for n in here if n not in entries
+    ]
     problems += [f"{n} is in the checkpoint, but not here" for n in entries if n not in here]
     for name in here.keys() & entries.keys():
         saved, now = _comparable(entries[name]), _comparable(_describe(here[name], crc=False)[1])
@@ -152,12 +192,19 @@ def _as_json(value: Any) -> Any:
 
 
 def _leaves(states: dict[str, State]) -> Iterator[tuple[str, Any]]:
-    """Every array, number or quantity in the states, by name."""
+    """Every array, number or quantity in the states, by name; ValueError for one name of two."""
+    seen: set[str] = set()
     for name, state in states.items():
         value = state.value
         for path, leaf in jax.tree_util.tree_leaves_with_path(value, is_leaf=is_quantity):
             tail = jax.tree_util.keystr(path, simple=True, separator=".")
-            yield (f"{name}.{tail}" if tail else name), leaf
+            full = f"{name}.{tail}" if tail else name
+            if full in seen:
+                raise ValueError(
+                    f"two values in States are called {full!r}; rename one of the keys"
+                )
+            seen.add(full)
+            yield full, leaf
 
 
 def _describe(leaf: Any, *, crc: bool = True) -> tuple[np.ndarray, dict[str, Any]]:
@@ -172,6 +219,10 @@ def _describe(leaf: Any, *, crc: bool = True) -> tuple[np.ndarray, dict[str, Any
         elif leaf.weak_type and leaf.ndim == 0:
             kind = "weak"
     array = np.asarray(leaf)
+    if array.dtype not in DTYPES.values():
+        raise TypeError(
+            f"a checkpoint has arrays of {', '.join(DTYPES)}, and none of {array.dtype}"
+        )
     entry = {"shape": list(array.shape), "dtype": str(array.dtype), "unit": unit, "kind": kind}
     return array, {**entry, "crc32": _crc(array)} if crc else entry
 
@@ -211,6 +262,7 @@ def _listed(problems: list[str]) -> str:
     return "; ".join(problems[:_LISTED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _refuse_trace(done: str) -> None:
+def refuse_trace(done: str) -> None:
+    """Raises TraceError within a traced function, where States have no numbers yet."""
     if ACTIVE.frame is not None:
         raise TraceError(f"a checkpoint cannot be {done} inside a traced function; do it outside")

@@ -1,4 +1,4 @@
-"""`patient`: a Ctrl-C that waits until the work in hand is done."""
+"""`patient` and `shielded`: a Ctrl-C that waits until the work in hand is done."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -36,3 +37,35 @@ def patient() -> Iterator[Callable[[], None]]:
         yield check
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def shielded(work: Callable[[], Any]) -> Any:
+    """What `work()` gives; a Ctrl-C meanwhile is raised after it, never within.
+
+    HDF5 calls back into Python, and an exception there ends the process. Python raises
+    KeyboardInterrupt in the main thread only, so the work is done in another one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    given: list[Any] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            given.append(work())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    asked: KeyboardInterrupt | None = None
+    thread.start()
+    while thread.is_alive():
+        try:
+            thread.join()
+        except KeyboardInterrupt as error:
+            asked = error
+    if asked is not None:
+        raise asked
+    if failed:
+        raise failed[0]
+    return given[0]

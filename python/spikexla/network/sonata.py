@@ -5,6 +5,8 @@
         timestamps         float64, units "milliseconds"
         node_ids           uint64, counted from 0 in each population
 
+and, for those who look at them, the attributes of `ledger`.
+
 Source: the SONATA developer guide, "Spike file".
 """
 
@@ -12,18 +14,26 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from .. import disk
+from . import heap
+from .journal import reading
+from .ledger import NOTHING, Count, Ledger
 
 MAGIC = 0x0A7A
 VERSION = (0, 1)
 SORTING = {"none": 0, "by_id": 1, "by_time": 2}
 
+_NONE = np.zeros(0), np.zeros(0, np.uint64)
 _MS = {"milliseconds": 1.0, "ms": 1.0, "seconds": 1e3, "s": 1e3}
+
+
+class SpikeFileError(ValueError):
+    """A file has no spikes that can be read, or not those that were written."""
 
 
 class SpikeTrain(NamedTuple):
@@ -42,42 +52,40 @@ def write_spikes(path: str | os.PathLike, populations: Mapping[str, tuple[Any, A
 
     >>> write_spikes("spikes.h5", {"E": ([0.1, 0.2], [3, 0])})            # doctest: +SKIP
     """
-    content = _content({name: _sorted(name, *train) for name, train in populations.items()})
-    path = Path(path)
-    handle, draft = tempfile.mkstemp(prefix=".spikes-", dir=path.parent)
-    try:
-        with open(handle, "wb") as file:
-            file.write(content)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(draft, 0o666 & ~mask)  # mkstemp's files are private
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
+    disk.replace(
+        path, _content({name: _sorted(name, *train) for name, train in populations.items()})
+    )
 
 
 def read_spikes(path: str | os.PathLike, only: str | None = None) -> dict[str, SpikeTrain]:
     """Every population of a SONATA spike file, or `only` this one, times in ms.
 
-    ValueError for a file that is no SONATA spike file, is damaged or counts time in an unknown
-    unit; OSError for one that cannot be opened.
+    SpikeFileError for a file that is no SONATA spike file, is damaged (those written here have
+    checksums) or counts time in an unknown unit; OSError for one that cannot be opened.
 
     >>> read_spikes("spikes.h5")["E"].times_ms                            # doctest: +SKIP
     array([0.1, 0.2])
     """
     import h5py
 
-    with open(path, "rb") as opened:  # its errors say which file they are about
+    with reading(path) as opened:  # its errors say which file they are about
         try:
+            heap.check(opened)
             with h5py.File(opened, "r") as file:
                 spikes: Any = file.get("spikes")
                 if not isinstance(spikes, h5py.Group):
-                    raise ValueError(f"{path} has no group /spikes; it is not a SONATA spike file.")
+                    raise SpikeFileError(
+                        f"{path} has no group /spikes; it is not a SONATA spike file."
+                    )
                 names = list(spikes) if only is None else [only]
-                return {name: _read(path, name, spikes.get(name)) for name in names}
-        except (OSError, RuntimeError, KeyError) as error:
-            raise ValueError(f"{path} is not an HDF5 file, or a damaged one ({error}).") from error
+                counts = _counts(path, spikes)
+                return {n: _read(path, n, spikes.get(n), counts.get(n)) for n in names}
+        except SpikeFileError:
+            raise
+        except Exception as error:  # a changed byte can become any of them
+            raise SpikeFileError(
+                f"{path} is not an HDF5 file, or a damaged one ({error})."
+            ) from error
 
 
 def new_file(file: Any, trains: Mapping[str, SpikeTrain | None], chunk: int | None = None) -> None:
@@ -102,6 +110,9 @@ def new_file(file: Any, trains: Mapping[str, SpikeTrain | None], chunk: int | No
             else:
                 group.create_dataset(key, (0,), dtype, maxshape=(None,), chunks=(chunk,))
         group["timestamps"].attrs["units"] = "milliseconds"
+    ledger = Ledger(spikes)
+    ledger.counts = {name: NOTHING.after(*(train or _NONE)) for name, train in trains.items()}
+    ledger.store()
 
 
 def check_name(name: Any) -> None:
@@ -136,7 +147,17 @@ def _content(trains: dict[str, SpikeTrain]) -> memoryview:
     return content.getbuffer()
 
 
-def _read(path: Any, name: str, group: Any) -> SpikeTrain:
+def _counts(path: Any, spikes: Any) -> dict[str, Count]:
+    """How many spikes there should be, with their checksums; nothing of another program's file."""
+    ledger = Ledger(spikes)
+    try:
+        ledger.load()
+    except ValueError as error:
+        raise SpikeFileError(f"{path} cannot be read: {error}.") from error
+    return ledger.counts
+
+
+def _read(path: Any, name: str, group: Any, count: Count | None) -> SpikeTrain:
     import h5py
 
     what = f"{path}: population {name!r}"
@@ -144,20 +165,25 @@ def _read(path: Any, name: str, group: Any) -> SpikeTrain:
         [group.get(part) for part in ("timestamps", "node_ids")] if hasattr(group, "get") else []
     )
     if not parts or not all(isinstance(part, h5py.Dataset) for part in parts):
-        raise ValueError(f"{what} lacks the data sets timestamps and node_ids.")
+        raise SpikeFileError(f"{what} lacks the data sets timestamps and node_ids.")
     times, ids = parts
     if times.ndim != 1 or times.shape != ids.shape:
-        raise ValueError(
+        raise SpikeFileError(
             f"{what} has timestamps of shape {times.shape} and node_ids of shape {ids.shape}; both "
             "must be (spikes,), one of each for every spike."
         )
     if times.dtype.kind not in "fiu" or ids.dtype.kind not in "iu":
-        raise ValueError(
+        raise SpikeFileError(
             f"{what} has timestamps of type {times.dtype} and node_ids of type {ids.dtype}; they "
             "must be numbers, and the ids integers."
         )
     units = times.attrs.get("units", "milliseconds")
     units = units.decode() if isinstance(units, bytes) else str(units)
     if units not in _MS:
-        raise ValueError(f"{what} counts time in {units!r}; known are {', '.join(_MS)}.")
-    return SpikeTrain(times[:].astype(np.float64) * _MS[units], ids[:])
+        raise SpikeFileError(f"{what} counts time in {units!r}; known are {', '.join(_MS)}.")
+    train = SpikeTrain(times[:], ids[:])
+    if count is not None and NOTHING.after(*train) != count:
+        raise SpikeFileError(
+            f"{what} is damaged: these are not the {count.spikes} spikes that were written."
+        )
+    return SpikeTrain(train.times_ms.astype(np.float64) * _MS[units], train.node_ids)

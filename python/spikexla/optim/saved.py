@@ -12,9 +12,14 @@ _GROUP_KEYS = {"params", "lr", "weight_decay", "memory"}
 
 
 def by_path(tree: Any) -> dict[str, Any]:
-    """The arrays of a tree by where they are: `{'0.mu.W': ...}`."""
+    """The arrays of a tree by where they are: `{'0.mu.W': ...}`; ValueError for one name of two."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+    found = dict(zip(names, (leaf for _, leaf in leaves), strict=True))
+    if len(found) < len(names):
+        twice = next(name for k, name in enumerate(names) if name in names[:k])
+        raise ValueError(f"two arrays are called {twice!r}; rename one of the keys")
+    return found
 
 
 def restored(tree: Any, saved: dict[str, Any], what: str) -> Any:
