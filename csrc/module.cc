@@ -9,6 +9,7 @@
 
 #include "connect_module.h"
 #include "cpu/dispatch.h"
+#include "kept_module.h"
 #include "kernel_rows.h"
 #include "raster_module.h"
 #include "rows_module.h"
@@ -43,6 +44,7 @@ NB_MODULE(_native, m) {
   m.def("thread_limit", &spikexla::abi::thread_limit);
   m.def("keep_memory", &keep_memory);
   add_builders(m);
+  add_kept(m);
   add_raster(m);
   add_rows(m);
   add_wiring(m);

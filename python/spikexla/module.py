@@ -15,7 +15,7 @@ from .state import EPOCH, State, rely_on
 from .statedict import StateDict
 
 # What a module remembers to be quicker; it is found again.
-_NOT_SAVED = frozenset({"_holds", "_started"})
+NOT_SAVED = frozenset({"_holds", "_started"})
 
 Batch = int | tuple[int, ...] | None
 
@@ -111,7 +111,7 @@ class Module(tree.Node):
         warn_once(f"overwrite {name} {site}", message, StateOverwriteWarning, stacklevel=4)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: x for name, x in self.__dict__.items() if name not in _NOT_SAVED}
+        return {name: x for name, x in self.__dict__.items() if name not in NOT_SAVED}
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         self.__dict__.update(attributes)
@@ -265,7 +265,9 @@ def _split(found: StateDict, filters: tuple, exact: bool) -> Any:
 
 
 def _same_number(old: Any, new: Any) -> bool:
-    return type(old) is type(new) and isinstance(new, int | float | str | bool) and old == new
+    if type(old) is not type(new) or not isinstance(new, int | float | str | bool):
+        return False
+    return old == new and (new != 0 or repr(old) == repr(new))  # 0.0 and -0.0 are two settings
 
 
 def _site(depth: int) -> str:

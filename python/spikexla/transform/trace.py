@@ -74,6 +74,11 @@ def _ended(tracers: list[Any]) -> bool:
     return False
 
 
+def has_ended(x: Any) -> bool:
+    """Whether `x` is a stand-in for a value of a trace that is over."""
+    return isinstance(x, Tracer) and _ended([x])
+
+
 class Frame:
     """One trace in progress; `lift` gives the raw value with which it sees a State."""
 
@@ -287,6 +292,7 @@ class Traced:
         given: dict[int, Any] = {}
         make = jax.make_jaxpr(flat, axis_env=axis_env, return_shape=True)
         self.jaxpr, shapes = make(data, [*map(view, known)])
+        self.constants = [_own(x) for x in self.jaxpr.consts]
         self.out_shapes, self.written_shapes, self.new_shapes = shapes
         self._out_structure = jax.tree.structure(shapes)
         return ONE_PASS or len(known) == len(self.states)
@@ -298,10 +304,13 @@ class Traced:
         self.written_trees = [s._tree for s in self.written]
         self.new_trees = [s._tree for s in self.new]
 
-    def call(self, leaves: Iterable[Any], raws: Sequence[Any]) -> tuple[list, list, list]:
+    def call(
+        self, leaves: Iterable[Any], raws: Sequence[Any], constants: list[Any] | None = None
+    ) -> tuple[list, list, list]:
         """Data leaves of the result, raw values written, raw values of new states."""
         inputs = [*leaves, *jax.tree.leaves(list(raws))]
-        flat = eval_jaxpr(self.jaxpr.jaxpr, self.jaxpr.consts, *inputs)
+        constants = self.constants if constants is None else constants
+        flat = eval_jaxpr(self.jaxpr.jaxpr, constants, *inputs)
         return jax.tree.unflatten(self._out_structure, flat)
 
     def result(self, leaves: Iterable[Any]) -> Any:
@@ -315,3 +324,8 @@ class Traced:
                 f"{self.new[0].label} was created inside {where}. "
                 "Create it before, and write its value inside."
             )
+
+
+def _own(constant: Any) -> Any:
+    """A constant that nobody changes in place."""
+    return constant.copy() if isinstance(constant, np.ndarray) else constant
