@@ -26,7 +26,8 @@ enum Kind : long {
   SEEN,
   ASKED,
   GUARDED,
-  ALL
+  ALL,
+  CLASS
 };
 
 PyObject* at(PyObject* tuple, Py_ssize_t k) { return PyTuple_GET_ITEM(tuple, k); }
@@ -41,9 +42,18 @@ PyObject* attribute(PyObject* x, PyObject* name) {
 }
 
 bool refers_to(PyObject* weak, PyObject* x) {
-  const nb::object now = nb::steal(PyObject_CallNoArgs(weak));
-  return now.ptr() == x;
+#if PY_VERSION_HEX >= 0x030D0000
+  PyObject* now = nullptr;
+  PyWeakref_GetRef(weak, &now);
+  Py_XDECREF(now);  // x is alive, so this compares, no more
+  return now == x;
+#else
+  return PyWeakref_GET_OBJECT(weak) == x;
+#endif
 }
+
+// A number that is another one after each change of the class or of its bases; 0 if it has none.
+unsigned version(PyObject* type) { return ((PyTypeObject*)type)->tp_version_tag; }
 
 bool same_value(PyObject* a, PyObject* b) {
   if (a == b) return true;
@@ -96,6 +106,8 @@ class Match {
         return refers_to(at(node, 2), x) && (!full_ || (*this)(at(node, 3), x));
       case ALL:
         return all(node, x);
+      case CLASS:
+        return class_(node, x);
     }
     return false;
   }
@@ -158,7 +170,8 @@ class Match {
   }
 
   // (FUNCTION, slot, code, node of defaults, of keyword defaults, nodes of cells, names, nodes of
-  // globals); None for the node of an empty cell or of a name that is not there
+  // globals, slot of the globals, whether they are in it already); None for the node of an empty
+  // cell or of a name that is not there
   bool function(PyObject* node, PyObject* x) {
     if (!PyFunction_Check(x) || PyFunction_GET_CODE(x) != at(node, 2)) return false;
     PyObject *defaults = PyFunction_GET_DEFAULTS(x), *named = PyFunction_GET_KW_DEFAULTS(x);
@@ -169,8 +182,11 @@ class Match {
       const nb::object content = nb::steal(PyCell_Get(PyTuple_GET_ITEM(closure, k)));
       if (!optional(at(cells, k), content.ptr())) return false;
     }
-    PyObject *names = at(node, 6), *nodes = at(node, 7), *globals = PyFunction_GET_GLOBALS(x);
-    return looked_up(names, nodes, globals);
+    PyObject* globals = PyFunction_GET_GLOBALS(x);
+    void*& bound = bound_[number(node, 8)];
+    if (at(node, 9) == Py_True && bound != globals) return false;
+    bound = globals;
+    return looked_up(at(node, 6), at(node, 7), globals);
   }
 
   // (NAMED, slot, type, weak reference or None, names, nodes): attributes
@@ -188,9 +204,9 @@ class Match {
   // (MODULE, slot, type, weak reference, unwatched names, (names, nodes) of all attributes,
   // (names, nodes) of those that may change unnoticed, node of the class)
   bool module(PyObject* node, PyObject* x) {
-    static PyObject* const attributes = PyUnicode_InternFromString("__dict__");
     if (!is_of(at(node, 2), x) || !refers_to(at(node, 3), x)) return false;
-    const nb::object held = nb::steal(attribute(x, attributes));
+    const nb::object held = nb::steal(PyObject_GenericGetDict(x, nullptr));
+    if (!held.is_valid()) PyErr_Clear();
     if (!held.is_valid() || !PyDict_Check(held.ptr())) return false;
     if (!(*this)(at(node, 7), (PyObject*)Py_TYPE(x))) return false;
     if (!full_) return looked_up(at(at(node, 6), 0), at(at(node, 6), 1), held.ptr());
@@ -200,6 +216,24 @@ class Match {
       count -= PyDict_Contains(held.ptr(), at(unwatched, k)) == 1;
     if (count != PyTuple_GET_SIZE(names)) return false;
     return looked_up(names, at(at(node, 5), 1), held.ptr());
+  }
+
+  // (CLASS, slot, weak reference, slot of the version, (names, nodes) of all attributes, (names,
+  // nodes) of those whose content may change, node for a new version)
+  bool class_(PyObject* node, PyObject* x) {
+    if (!refers_to(at(node, 2), x)) return false;
+    void*& known = bound_[number(node, 3)];
+    void* const now = (void*)uintptr_t{version(x)};
+    const bool same = now != nullptr && now == known;
+    PyObject* watched = at(node, same ? 5 : 4);
+    if (!same && !(*this)(at(node, 6), x)) return false;
+    PyObject *names = at(watched, 0), *nodes = at(watched, 1);
+    for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(names); ++k) {
+      const nb::object found = nb::steal(attribute(x, at(names, k)));
+      if (!optional(at(nodes, k), found.ptr())) return false;
+    }
+    known = now;
+    return true;
   }
 
   // (ASKED, slot, function, node): what the function says of the thing
@@ -247,5 +281,5 @@ bool matches(nb::handle node, nb::handle x, nb::handle bound, bool full) {
 }  // namespace
 
 void add_kept(nb::module_& m) {
-  m.def("matches", &matches, nb::arg("node"), nb::arg("thing"), nb::arg("bound"), nb::arg("full"));
+  m.def("matches", &matches);  // by position alone, which is the fast way
 }

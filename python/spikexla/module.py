@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from . import tree
 from .config import config, warn_once
@@ -44,6 +44,8 @@ class Module(tree.Node):
 
     # numpy arrays would otherwise try `x >> module` element by element.
     __array_ufunc__ = None
+    # Attributes whose content moves EPOCH when it changes, so that nobody need look at each call.
+    SETTLED: ClassVar[frozenset[str]] = frozenset()
     _version = 0  # how often a setting (an attribute that is no State) has changed
 
     def __init__(self, name: str | None = None) -> None:
@@ -71,6 +73,8 @@ class Module(tree.Node):
         if isinstance(getattr(type(self), name, None), property):
             return object.__setattr__(self, name, value)  # it sets what it stands for
         old = self.__dict__.get(name)
+        if isinstance(value, State):
+            value = value.root()  # the State that this one became another name of, perhaps
         if isinstance(old, State) and old is not value:
             if type(value) is type(old) and not value._held:
                 # Optimisers, closures and compiled functions hold the State of this name, so a
@@ -81,7 +85,6 @@ class Module(tree.Node):
             if not isinstance(value, State):
                 self._warn_overwrite(name, old)
         if isinstance(value, State):
-            value = value.root()
             value._held = True
             if value.name is None:
                 value.name = f"{type(self).__name__}.{name}"

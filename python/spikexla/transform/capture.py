@@ -32,6 +32,7 @@ from .matching import (
     ALL,
     ARRAY,
     ASKED,
+    CLASS,
     DICT,
     FUNCTION,
     GUARDED,
@@ -90,13 +91,14 @@ class Snapshot:
     __slots__ = ("__weakref__", "_bound", "_node", "alive", "has_arrays", "nbytes", "opaque", "seen")
 
     def __init__(self, root: Any) -> None:
-        self.alive = True
+        self.alive = True  # if nothing that it describes is gone or unknown
         writer = _Writer(self)
         self.opaque: list[str] = writer.opaque
         try:
             self._node = writer.node(root)
         except RecursionError:
             self.opaque.append("containers in each other's depth beyond Python's limit")
+        self.alive = self.alive and not self.opaque
         self.seen = frozenset(writer.slots)
         self.has_arrays, self.nbytes = writer.has_arrays, writer.nbytes
         self._bound = array.array("Q", writer.slots)  # addresses, in the order of slots
@@ -107,7 +109,7 @@ class Snapshot:
         full: false if `EPOCH` has not moved since this was asked in full, for then the settings
         of Modules are the same.
         """
-        return self.alive and not self.opaque and _match(self._node, root, self._bound, full)
+        return self.alive and _match(self._node, root, self._bound, full)
 
 
 class _Writer:
@@ -118,6 +120,7 @@ class _Writer:
         self.opaque: list[str] = []
         self.has_arrays, self.nbytes = False, 0
         self._held: list[Any] = []  # so that no id is used twice
+        self._watched: dict[int, set[str]] = {}  # names of globals, by the slot of these
         self._names: frozenset[str] = frozenset()  # attributes that the present function names
         mine = weakref.ref(snapshot)
 
@@ -178,7 +181,9 @@ class _Writer:
             return self._attributes(x, kind, slot, None, ("__name__", "__self__"))
         if x is HOLE or kind is object or isinstance(x, _DESCRIPTORS):
             return IS, slot, x
-        if _root_of(kind) in _NO_DATA or kind is Frame:
+        if kind is Frame:
+            return NAMED, slot, kind, None, (), ()
+        if _root_of(kind) in _NO_DATA:
             return self._same(x, slot)
         if "__wrapped__" in getattr(x, "__dict__", ()):  # compiled, or remembers what it answered
             return self._attributes(x, kind, slot, self._weak(x), ("__wrapped__",))
@@ -246,9 +251,10 @@ class _Writer:
 
     def _module(self, x: Module, kind: type, slot: int) -> tuple:
         found = {name: v for name, v in vars(x).items() if name not in _UNWATCHED}
-        nodes = {name: self.node(value) for name, value in found.items()}
-        changing = {name: node for name, node in nodes.items() if _may_change(node)}
-        watched, unnoticed = ((tuple(n), tuple(n.values())) for n in (nodes, changing))
+        nodes = [(name, self.node(value)) for name, value in found.items()]
+        told = kind.SETTLED
+        changing = [(n, node) for n, node in nodes if n not in told and _may_change(node)]
+        watched, unnoticed = _columns(nodes), _columns(changing)
         of_class = self.node(kind)
         return MODULE, slot, kind, self._weak(x), _UNWATCHED, watched, unnoticed, of_class
 
@@ -259,6 +265,13 @@ class _Writer:
         names, attributes, imported = ((), frozenset(), ()) if known else _named_in(x.__code__)
         outer, self._names = self._names, attributes
         cells = [content(cell) for cell in x.__closure__ or ()]
+        place = self.slots.setdefault(id(x.__globals__), len(self.slots))
+        self._held.append(x.__globals__)
+        watched = self._watched.get(place)
+        known = watched is not None
+        watched = self._watched.setdefault(place, set())
+        names = tuple(name for name in names if name not in watched)
+        watched.update(names)
         named = [x.__globals__.get(name, _MISSING) for name in names]
         node = (
             *(FUNCTION, slot, x.__code__),
@@ -266,6 +279,7 @@ class _Writer:
             tuple(None if is_absent(c) else self.node(c) for c in cells),
             names,
             tuple(None if found is _MISSING else self.node(found) for found in named),
+            *(place, known),
         )
         extra = [(ASKED, -1, find, self.node(find(x))) for find in map(_Imported, imported)]
         if set(vars(x)) - {"__wrapped__"}:
@@ -288,9 +302,12 @@ class _Writer:
         names = {name: None for c in x.__mro__ if not _is_library(c) for name in vars(c)}
         kept = tuple(name for name in names if name not in _OF_EVERY_CLASS)
         outer, self._names = self._names, frozenset()
-        nodes = self._attributes(x, type(x), -1, ref, kept)
+        nodes = self._attributes(x, type(x), -1, ref, kept)[5]
         self._names = outer
-        return ALL, slot, ((WEAK, -1, ref), (ASKED, -1, _sizes, self.node(_sizes(x))), nodes)
+        changing = [(n, node) for n, node in zip(kept, nodes, strict=True) if _may_change(node)]
+        version = self.slots[id(ref)] = len(self.slots)  # a slot for its number
+        sizes = ASKED, -1, _sizes, self.node(_sizes(x))
+        return CLASS, slot, ref, version, (kept, nodes), _columns(changing), sizes
 
 
 _MISSING = object()
@@ -314,8 +331,14 @@ class _Imported:
         return sys.modules.get(self.name)
 
 
-def _may_change(node: tuple) -> bool:
-    """Whether what a Module holds can change without its knowing."""
+def _columns(rows: list[tuple[str, tuple]]) -> tuple[tuple, tuple]:
+    return tuple(name for name, _ in rows), tuple(node for _, node in rows)
+
+
+def _may_change(node: tuple | None) -> bool:
+    """Whether what a Module or class holds can change without its knowing."""
+    if node is None:
+        return False
     kind = node[0]
     if kind == ITEMS:
         return not issubclass(node[2], tuple) or any(map(_may_change, node[3]))
@@ -325,6 +348,8 @@ def _may_change(node: tuple) -> bool:
         return bool(node[5] or node[7]) or any(map(_may_change, node[3:5]))
     if kind == MODULE:
         return bool(node[6][0]) or _may_change(node[7])
+    if kind == CLASS:
+        return True
     if kind == GUARDED:
         return False
     if kind == ASKED:

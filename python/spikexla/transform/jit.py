@@ -75,14 +75,15 @@ class Kept:
                 return self._dispatch(call, root, args, kwargs)
         if not program.holds(root, statics):
             return self._dispatch(call, root, args, kwargs)
-        states, kept = program.written, program.kept
+        states = program.written
         if self._donated[0]:
             _own(states)
         written = [state._raw for state in states]
-        kept = [state._raw for state in kept]
+        kept = [state._raw for state in program.kept]
         if TRACING.depth:  # another thread put its tracers into the states just now
             return self._dispatch(call, root, args, kwargs)
-        program.lent = call, statics
+        if program.borrows:
+            program.lent = call, statics
         try:
             out, written, new = program.run(written, kept, *data, **named)
         except Miss as miss:
@@ -96,7 +97,8 @@ class Kept:
             self._note_failure(program)
             raise
         finally:
-            program.lent = None
+            if program.borrows:
+                program.lent = None
         if program.retraced:
             self._accept_all(program, root, statics)
         for state, raw in zip(states, written):  # noqa: B905 (strict costs time)
@@ -254,6 +256,7 @@ class Kept:
             _own(states)
         written, kept = read(states), read(program.kept)
         program.lent = lent
+        program.borrows = self._strict or statics is not None
         try:
             out, written, new = program.run(written, kept, *args, **kwargs)
         except BaseException:
@@ -261,7 +264,9 @@ class Kept:
                 self._note_failure(program)
             raise
         finally:
-            program.lent = program.pending = None
+            program.pending = None
+            if program.borrows:
+                program.lent = None
         if program.retraced:
             self._accept_all(program, root, statics)
         commit(states, written, program.written_trees)

@@ -7,6 +7,7 @@ of a thing that may be met again, -1 of one that is not.
 from __future__ import annotations
 
 import importlib
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -15,14 +16,18 @@ from typing import Any
 # (ITEMS, slot, type, nodes): a list or tuple.
 # (DICT, slot, type, nodes of keys, nodes of values): in this order.
 # (ARRAY, slot, type, dtype, shape, bytes): of numpy.
-# (FUNCTION, slot, code, defaults, keyword defaults, nodes of cells, names, nodes): with globals.
+# (FUNCTION, slot, code, defaults, keyword defaults, nodes of cells, names, nodes, slot, known):
+#     with globals, the names of which that another function watches too are left out (known).
 # (NAMED, slot, type, reference or None, names, nodes): attributes.
 # (MODULE, slot, type, reference, unwatched, (names, nodes), (names, nodes), class): all of its
 #     attributes, and those of them that can change without its knowing.
 # (SEEN, slot): what was found in that slot.  (ASKED, slot, function, node): what it answers.
 # (GUARDED, slot, reference, node): the node is looked at in full comparisons only.
 # (ALL, slot, nodes): each of them is right.
-IS, WEAK, VALUE, ITEMS, DICT, ARRAY, FUNCTION, NAMED, MODULE, SEEN, ASKED, GUARDED, ALL = range(13)
+# (CLASS, slot, reference, slot of its version, (names, nodes), (names, nodes), node): all of its
+#     attributes; those whose content may change; what is compared beside the former.
+IS, WEAK, VALUE, ITEMS, DICT, ARRAY, FUNCTION, NAMED, MODULE, SEEN, ASKED = range(11)
+GUARDED, ALL, CLASS = range(11, 14)
 
 _ABSENT = object()
 
@@ -38,6 +43,10 @@ def matches(node: tuple, thing: Any, bound: Any, full: bool) -> bool:
         return bound[slot] == id(thing)
     if slot >= 0:
         bound[slot] = id(thing)
+    if kind == FUNCTION and isinstance(thing, types.FunctionType):
+        known, bound[node[8]] = bound[node[8]], id(thing.__globals__)
+        if node[9] and known != bound[node[8]]:
+            return False
     return _WAYS[kind](node, thing, lambda node, thing: matches(node, thing, bound, full), full)
 
 
@@ -86,7 +95,7 @@ def _array(node: tuple, x: Any, match: Callable, full: bool) -> bool:
 
 def _function(node: tuple, x: Any, match: Callable, full: bool) -> bool:
     return (
-        isinstance(x, type(matches))
+        isinstance(x, types.FunctionType)
         and x.__code__ is node[2]
         and match(node[3], x.__defaults__)
         and match(node[4], x.__kwdefaults__)
@@ -126,8 +135,13 @@ def _all(node: tuple, x: Any, match: Callable, full: bool) -> bool:
     return all(match(part, x) for part in node[2])
 
 
+def _class(node: tuple, x: Any, match: Callable, full: bool) -> bool:
+    named = all(_optional(match, n, attribute(x, name)) for name, n in _pairs(*node[4]))
+    return node[2]() is x and named and match(node[6], x)
+
+
 _WAYS = [_is, _weak, _value, _items, _dict, _array, _function, _named, _module]
-_WAYS += [None, _asked, _guarded, _all]  # SEEN is read off the slots
+_WAYS += [None, _asked, _guarded, _all, _class]  # SEEN is read off the slots
 
 
 def content(cell: Any) -> Any:

@@ -75,6 +75,7 @@ class Program:
         self._signatures: set = set()
         self._rely(traced)
         self._pending: Traced | None = None
+        self.borrows = True  # whether it has to be lent its function at each run
         self.retraced = False  # since its snapshot was taken
         self.lifted = lifted
         if lifted is None:
@@ -224,17 +225,21 @@ class Program:
     def holds(self, root: Any, statics: list | None) -> bool:
         """Whether a call of `root` in this thread now means this program."""
         here = EPOCH.value, get_ident()  # settings and data of the environ belong to a thread
-        full = self.seen != here  # else nobody touched the settings of a Module
-        if full and not self.valid(settings_now()):
-            return False
-        if not self.snapshot.holds(root, full):
-            return False
-        if self.static is not None and not self.static.holds(tuple(statics or ()), full):
-            return False
-        if self._reached and not all(s.holds(module(), full) for module, s in self._reached):
+        if self.seen == here:  # nobody touched the settings of a Module
+            if self._simple:
+                return self.snapshot.holds(root, False)
+            return self._reaches(root, statics, False)
+        if not self.valid(settings_now()) or not self._reaches(root, statics, True):
             return False
         self.seen = here
         return True
+
+    def _reaches(self, root: Any, statics: list | None, full: bool) -> bool:
+        return (
+            self.snapshot.holds(root, full)
+            and (self.static is None or self.static.holds(tuple(statics or ()), full))
+            and all(snapshot.holds(module(), full) for module, snapshot in self._reached)
+        )
 
     def is_like(self, other: Program) -> bool:
         """Whether calls that mean `other` may mean this one too, if their shapes are others."""
@@ -254,6 +259,7 @@ class Program:
             elif not self._saw(key) and key not in reached:
                 reached.add(key)
                 self._reached.append((weakref.ref(owner), Snapshot(owner)))
+        self._simple = self.static is None and not self._reached
 
 
 def donations(
