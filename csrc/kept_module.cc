@@ -229,7 +229,7 @@ class Match {
     if (!same && !(*this)(at(node, 6), x)) return false;
     PyObject *names = at(watched, 0), *nodes = at(watched, 1);
     for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(names); ++k) {
-      const nb::object found = nb::steal(attribute(x, at(names, k)));
+      const nb::object found = nb::borrow(_PyType_Lookup((PyTypeObject*)x, at(names, k)));
       if (!optional(at(nodes, k), found.ptr())) return false;
     }
     known = now;

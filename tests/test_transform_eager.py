@@ -14,7 +14,7 @@ from transform_cases import XS, Cell, eagerly
 
 
 class _CountsTraces:
-    """Counts in a queue, which is no data: a list in the closure would be part of what is compared."""
+    """Counts in a queue, which is no data: a list would be part of what is compared."""
 
     def __init__(self):
         self.queue = queue.SimpleQueue()

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import array
 import collections
-import dis
 import functools
 import logging
 import random
-import sys
 import types
 import weakref
 from collections.abc import Callable
@@ -46,6 +44,16 @@ from .matching import (
     attribute,
     content,
     is_absent,
+    of_class,
+)
+from .names import (
+    Imported,
+    is_library,
+    is_library_name,
+    named_in,
+    own_names,
+    root_of,
+    slots_of,
 )
 from .static import Constant
 from .trace import HOLE, Frame, has_ended
@@ -62,14 +70,9 @@ _DESCRIPTORS = (
     types.MethodWrapperType,
     types.CodeType,
 )
-# Of these a setting is no setting of a model: their code and classes are taken as constant.
-_LIBRARIES = frozenset(
-    "jax jaxlib numpy scipy spikexla saiunit brainunit brainstate brainevent brainpy optax flax "
-    "equinox chex orbax haiku diffrax ml_dtypes matplotlib pandas h5py tqdm torch sklearn IPython "
-    "ipykernel pytest _pytest hypothesis rich nanobind".split()
-) | (sys.stdlib_module_names - {"__main__"})
 # Objects of the standard library that are no data: what they hold is not compared.
-_NO_DATA = ("_thread threading logging _io io _queue queue asyncio multiprocessing socket").split()
+_NO_DATA = ["_thread", "threading", "logging", "_io", "io", "_queue", "queue", "asyncio"]
+_NO_DATA += ["multiprocessing", "socket"]
 _UNWATCHED = (*sorted(NOT_SAVED), "_version")
 _PARTS = {  # attributes that are all there is to objects of these types
     types.MethodType: ("__func__", "__self__"),
@@ -88,7 +91,16 @@ class Snapshot:
     opaque: what was met whose changes cannot be noticed; such a snapshot never holds.
     """
 
-    __slots__ = ("__weakref__", "_bound", "_node", "alive", "has_arrays", "nbytes", "opaque", "seen")
+    __slots__ = (
+        "__weakref__",
+        "_bound",
+        "_node",
+        "alive",
+        "has_arrays",
+        "nbytes",
+        "opaque",
+        "seen",
+    )
 
     def __init__(self, root: Any) -> None:
         self.alive = True  # if nothing that it describes is gone or unknown
@@ -159,8 +171,8 @@ class _Writer:
         if isinstance(x, tuple | list):
             return ITEMS, slot, kind, tuple(map(self.node, list(x)))
         if isinstance(x, dict):
-            keys, values = list(x.keys()), list(x.values())
-            return DICT, slot, kind, tuple(map(self.node, keys)), tuple(map(self.node, values))
+            pairs = [(self.node(key), self.node(value)) for key, value in list(x.items())]
+            return DICT, slot, kind, *_columns(pairs)
         if isinstance(x, np.ndarray | np.generic):
             return self._numpy(x, kind, slot)
         if isinstance(x, type):
@@ -183,18 +195,18 @@ class _Writer:
             return IS, slot, x
         if kind is Frame:
             return NAMED, slot, kind, None, (), ()
-        if _root_of(kind) in _NO_DATA:
+        if root_of(kind) in _NO_DATA:
             return self._same(x, slot)
         if "__wrapped__" in getattr(x, "__dict__", ()):  # compiled, or remembers what it answered
             return self._attributes(x, kind, slot, self._weak(x), ("__wrapped__",))
-        known = _is_library(kind)
+        known = is_library(kind)
         if known and kind.__hash__ not in (None, object.__hash__):
             return VALUE, slot, x
         if known:
             leaves, tree = jax.tree.flatten(x)
             if not (len(leaves) == 1 and leaves[0] is x):
                 return ASKED, slot, _flat, self.node((tree, leaves))
-        names = _slots_of(kind)
+        names = slots_of(kind)
         if hasattr(x, "__dict__"):
             names = ("__dict__", *names)
         elif not names:
@@ -202,7 +214,9 @@ class _Writer:
         # Equal things with an equality of their own are the same; others have an identity.
         own = kind.__eq__ is object.__eq__
         found = self._attributes(x, kind, slot, self._weak(x) if own else None, names)
-        return found if known else (ALL, -1, (found, (NAMED, -1, kind, None, *self._of_class(kind))))
+        return (
+            found if known else (ALL, -1, (found, (NAMED, -1, kind, None, *self._of_class(kind))))
+        )
 
     def _of_class(self, kind: type) -> tuple:
         return ("__class__",), (self.node(kind),)
@@ -243,26 +257,26 @@ class _Writer:
     def _state(self, x: State) -> tuple:
         """What there is to a State beside its value: whose second name it is, its attributes."""
         root = x.root()
-        parts = [(ASKED, -1, State.root, (WEAK, -1, self._weak(root)))]
+        parts: list[tuple] = [(ASKED, -1, State.root, (WEAK, -1, self._weak(root)))]
         parts.append(self._attributes(x, type(x), -1, None, ("__dict__",)))
-        if not _is_library(type(x)):
+        if not is_library(type(x)):
             parts.append((NAMED, -1, type(x), None, *self._of_class(type(x))))
         return ALL, -1, tuple(parts)
 
     def _module(self, x: Module, kind: type, slot: int) -> tuple:
         found = {name: v for name, v in vars(x).items() if name not in _UNWATCHED}
+        of_class = self.node(kind)  # in the order in which they are compared
         nodes = [(name, self.node(value)) for name, value in found.items()]
         told = kind.SETTLED
         changing = [(n, node) for n, node in nodes if n not in told and _may_change(node)]
         watched, unnoticed = _columns(nodes), _columns(changing)
-        of_class = self.node(kind)
         return MODULE, slot, kind, self._weak(x), _UNWATCHED, watched, unnoticed, of_class
 
     # -- code ---------------------------------------------------------------------------------
 
     def _function(self, x: types.FunctionType, slot: int) -> tuple:
-        known = _is_library(x)
-        names, attributes, imported = ((), frozenset(), ()) if known else _named_in(x.__code__)
+        known = is_library(x)
+        names, attributes, imported = ((), frozenset(), ()) if known else named_in(x.__code__)
         outer, self._names = self._names, attributes
         cells = [content(cell) for cell in x.__closure__ or ()]
         place = self.slots.setdefault(id(x.__globals__), len(self.slots))
@@ -281,7 +295,7 @@ class _Writer:
             tuple(None if found is _MISSING else self.node(found) for found in named),
             *(place, known),
         )
-        extra = [(ASKED, -1, find, self.node(find(x))) for find in map(_Imported, imported)]
+        extra = [(ASKED, -1, find, self.node(find(x))) for find in map(Imported, imported)]
         if set(vars(x)) - {"__wrapped__"}:
             extra.append(self._attributes(x, type(x), -1, None, ("__dict__",)))
         self._names = outer
@@ -289,20 +303,19 @@ class _Writer:
 
     def _python_module(self, x: types.ModuleType) -> tuple:
         """Of a module, the attributes that the present function names."""
-        if _is_library_name(x.__name__):
+        if is_library_name(x.__name__):
             return IS, -1, x
         names = tuple(name for name in sorted(self._names) if name in vars(x))
         return self._attributes(x, type(x), -1, self._weak(x), names)
 
     def _class(self, x: type, slot: int) -> tuple:
         """A class and what it inherits, but for the classes of libraries."""
-        if _is_library(x):
+        if is_library(x):
             return IS, slot, x
         ref = self._weak(x)
-        names = {name: None for c in x.__mro__ if not _is_library(c) for name in vars(c)}
-        kept = tuple(name for name in names if name not in _OF_EVERY_CLASS)
+        kept = own_names(x)
         outer, self._names = self._names, frozenset()
-        nodes = self._attributes(x, type(x), -1, ref, kept)[5]
+        nodes = tuple(self.node(of_class(x, name)) for name in kept)
         self._names = outer
         changing = [(n, node) for n, node in zip(kept, nodes, strict=True) if _may_change(node)]
         version = self.slots[id(ref)] = len(self.slots)  # a slot for its number
@@ -311,27 +324,9 @@ class _Writer:
 
 
 _MISSING = object()
-_OF_EVERY_CLASS = frozenset(
-    "__dict__ __weakref__ __module__ __qualname__ __doc__ __slots__ __abstractmethods__ _abc_impl "
-    "__annotations__ __annotate__ __orig_bases__ __parameters__ __firstlineno__ "
-    "__static_attributes__ __dataclass_fields__ __dataclass_params__ __match_args__ "
-    "__annotations_cache__ __annotate_func__".split()
-)
 
 
-class _Imported:
-    """Finds the module that a function imports by this name when it runs."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, _: Any) -> Any:
-        return sys.modules.get(self.name)
-
-
-def _columns(rows: list[tuple[str, tuple]]) -> tuple[tuple, tuple]:
+def _columns(rows: list[tuple[Any, tuple]]) -> tuple[tuple, tuple]:
     return tuple(name for name, _ in rows), tuple(node for _, node in rows)
 
 
@@ -367,7 +362,7 @@ def _objects(x: np.ndarray) -> list:
 
 
 def _sizes(x: type) -> tuple:
-    return tuple(len(vars(c)) for c in x.__mro__ if not _is_library(c))
+    return tuple(len(vars(c)) for c in x.__mro__ if not is_library(c))
 
 
 _PROBES: list[tuple[Any, Callable]] = [
@@ -387,47 +382,3 @@ _PROBES: list[tuple[Any, Callable]] = [
 
 def _is_iterator(x: Any) -> bool:
     return hasattr(type(x), "__next__")
-
-
-def _slots_of(kind: type) -> tuple[str, ...]:
-    """The names of slots that Python classes declare."""
-    found: list[str] = []
-    for c in kind.__mro__:
-        slots = c.__dict__.get("__slots__", ())
-        found += [slots] if isinstance(slots, str) else slots
-    return tuple(name for name in found if name not in ("__dict__", "__weakref__"))
-
-
-def _root_of(x: Any) -> str:
-    return (getattr(x, "__module__", None) or "").partition(".")[0]
-
-
-def _is_library_name(name: str) -> bool:
-    return name.partition(".")[0] in _LIBRARIES
-
-
-def _is_library(x: Any) -> bool:
-    return _root_of(x) in _LIBRARIES
-
-
-@functools.lru_cache(maxsize=4096)
-def _named_in(code: types.CodeType) -> tuple[tuple[str, ...], frozenset[str], tuple[str, ...]]:
-    """The names of globals, attributes and imports in the code and in functions defined in it."""
-    names: dict[str, dict[str, None]] = {"GLOBAL": {}, "ATTR": {}, "IMPORT": {}}
-    for instruction in dis.get_instructions(code):
-        what = instruction.opname
-        if what in ("LOAD_GLOBAL", "LOAD_NAME"):
-            names["GLOBAL"][instruction.argval] = None
-        elif what in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"):
-            names["ATTR"][instruction.argval] = None
-        elif what == "IMPORT_NAME":
-            names["IMPORT"][instruction.argval] = None
-    globals_, attributes, imported = (dict(found) for found in names.values())
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            inner = _named_in(constant)
-            globals_ |= dict.fromkeys(inner[0])
-            attributes |= dict.fromkeys(inner[1])
-            imported |= dict.fromkeys(inner[2])
-    wanted = tuple(name for name in imported if not _is_library_name(name))
-    return tuple(globals_), frozenset(attributes), wanted

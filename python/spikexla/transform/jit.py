@@ -62,6 +62,11 @@ class Kept:
         self._lifted.clear()
         self._last = None
 
+    @property
+    def spent(self) -> bool:
+        """Whether everything that its programs were for is gone."""
+        return not self._lifted and not any(program.alive for program in self._all())
+
     def call(self, call: Callable, root: Any, args: tuple, kwargs: dict) -> Any:
         """`call(*args, **kwargs)`, compiled."""
         program = self._last
@@ -127,7 +132,8 @@ class Kept:
                     except Miss as miss:
                         self._accept_all(program, root, statics)
                         traced = miss.traced
-            before = self._snapshot(root), statics and self._snapshot(tuple(statics))
+            given_too = None if statics is None else self._snapshot(tuple(statics))
+            before = self._snapshot(root), given_too
             if traced is None or traced.new or self._strict:
                 traced = Traced(call, args, kwargs)
             program = self._program_for(key, root, statics, before, traced, given)
@@ -331,7 +337,7 @@ class JittedFunction(Kept):
 
 def _name_of(root: Any) -> str:
     """What to call the function that is compiled: the first of the user's."""
-    while isinstance(root, tuple) and root:
+    while isinstance(root, tuple) and len(root) > 0:
         ours = getattr(root[0], "__module__", None) or ""
         root = root[1] if ours.startswith("spikexla.") and len(root) > 1 else root[0]
     return getattr(root, "__qualname__", type(root).__qualname__)

@@ -6,6 +6,8 @@ to compile takes a thousand times as long, and is needed only if it now computes
 
 from __future__ import annotations
 
+import functools
+import types
 from collections.abc import Hashable
 from typing import Any
 
@@ -46,8 +48,8 @@ class Lifted:
             raise Different
         raws = [*written, *kept]
         leaves = jax.tree.leaves((args, kwargs))
-        out, *left = traced.call(leaves, [raws[k] for k in self._order], constants)
-        return (traced.result(out) if is_plain(traced.out_statics) else out, *left)
+        out, after, new = traced.call(leaves, [raws[k] for k in self._order], constants)
+        return (traced.result(out) if is_plain(traced.out_statics) else out), after, new
 
 
 def fingerprint(traced: Traced) -> Hashable:
@@ -111,6 +113,8 @@ class _Numbered:
             return _bytes(value)
         if isinstance(value, float | complex):
             return type(value), repr(value)
+        if isinstance(value, types.FunctionType | types.MethodType | functools.partial):
+            raise Different  # a callback: it would be held as long as its code
         hash(value)
         return type(value), value
 

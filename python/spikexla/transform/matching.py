@@ -80,8 +80,10 @@ def _dict(node: tuple, x: Any, match: Callable, full: bool) -> bool:
     return (
         type(x) is node[2]
         and len(x) == len(node[3])
-        and all(map(match, node[3], list(x.keys())))
-        and all(map(match, node[4], list(x.values())))
+        and all(
+            match(key_node, key) and match(node_, value)
+            for key_node, node_, (key, value) in zip(*node[3:], list(x.items()), strict=True)
+        )
     )
 
 
@@ -114,9 +116,9 @@ def _module(node: tuple, x: Any, match: Callable, full: bool) -> bool:
     if type(x) is not node[2] or node[3]() is not x or not match(node[7], type(x)):
         return False
     if not full:
-        return _looked_up(match, *node[6], x.__dict__)
+        return _looked_up(match, node[6][0], node[6][1], x.__dict__)
     watched = len(x.__dict__) - sum(name in x.__dict__ for name in node[4])
-    return watched == len(node[5][0]) and _looked_up(match, *node[5], x.__dict__)
+    return watched == len(node[5][0]) and _looked_up(match, node[5][0], node[5][1], x.__dict__)
 
 
 def _asked(node: tuple, x: Any, match: Callable, full: bool) -> bool:
@@ -136,11 +138,13 @@ def _all(node: tuple, x: Any, match: Callable, full: bool) -> bool:
 
 
 def _class(node: tuple, x: Any, match: Callable, full: bool) -> bool:
-    named = all(_optional(match, n, attribute(x, name)) for name, n in _pairs(*node[4]))
-    return node[2]() is x and named and match(node[6], x)
+    if node[2]() is not x or not match(node[6], x):
+        return False
+    names, nodes = node[4]
+    return all(_optional(match, n, of_class(x, name)) for name, n in _pairs(names, nodes))
 
 
-_WAYS = [_is, _weak, _value, _items, _dict, _array, _function, _named, _module]
+_WAYS: list[Any] = [_is, _weak, _value, _items, _dict, _array, _function, _named, _module]
 _WAYS += [None, _asked, _guarded, _all, _class]  # SEEN is read off the slots
 
 
@@ -158,6 +162,11 @@ def attribute(x: Any, name: str) -> Any:
         return getattr(x, name)
     except Exception:
         return _ABSENT
+
+
+def of_class(x: type, name: str) -> Any:
+    """What the class or a base has by this name, as it was written there."""
+    return next((vars(c)[name] for c in x.__mro__ if name in vars(c)), _ABSENT)
 
 
 def is_absent(x: Any) -> bool:

@@ -83,8 +83,7 @@ class Program:
             self.run = jax.jit(self._body, **donations(traced, *donated), **options)
         else:
             self._constants = [
-                _Held(x, isinstance(x, jax.Array) and self._saw(id(x)))
-                for x in traced.constants
+                _Held(x, isinstance(x, jax.Array) and self._saw(id(x))) for x in traced.constants
             ]
             self.run = self._run_lifted
 
@@ -284,7 +283,7 @@ class _Held:
 
     def __init__(self, it: Any, weak: bool = False) -> None:
         self._weak = weak or isinstance(it, Module | State)
-        self._it = weakref.ref(it) if self._weak else it
+        self._it: Any = weakref.ref(it) if self._weak else it
 
     def __call__(self) -> Any:
         return self._it() if self._weak else self._it

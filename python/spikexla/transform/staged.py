@@ -38,6 +38,8 @@ def staged(
     handle = transform, _handle(subject)
     kept = _kept.get(handle)
     if kept is None:
+        for spent in [key for key, other in _kept.items() if other.spent]:
+            _kept.pop(spent, None)
         kept = _kept[handle] = Kept(StaticArguments(transform, None), strict=True)
         if len(_kept) > _MOST:
             _kept.popitem(last=False)
