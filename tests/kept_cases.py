@@ -6,6 +6,7 @@ whatever changes anywhere changes the answer.  Nothing in here says how the pack
 
 from __future__ import annotations
 
+import collections
 import functools
 import types
 from typing import ClassVar
@@ -67,17 +68,21 @@ class World:
         self.net, self.table, self.cell = Net(), [[1.0, (2.0, {"c": 1.0})]], 1.0
         self.values, self.default = np.ones((3, 4)), [1.0]
         self.ready = {1.0: True}
+        self.ordered, self.queue = collections.OrderedDict(a=1.0, b=2.0), collections.deque([1.0])
+        self.mixed = np.array([1.0, "x"], dtype=object)
         Plain.gain, Plain.table["k"][0], Net.factor, GAIN[0], other.GAIN = (1.0,) * 5
         other.inner = types.SimpleNamespace(gain=1.0)
 
     def reader(self):
         """The same code, made anew, as a lambda in a user's loop is."""
         net, table, values, gain, ready = self.net, self.table, self.values, self.cell, self.ready
+        odd = self.ordered, self.queue, self.mixed
 
         def read(x, default=self.default):
             y = net(x) * table[0][1][1]["c"] * values[1:3, 2][1] * gain * default[0]
             y = y * Plain.gain * Plain.table["k"][0] * GAIN[0] * other.GAIN * other.inner.gain
             nested = net.plain.nested["a"]
+            y = y * odd[0]["a"] * odd[1][0] * odd[2][0]
             return y * nested[0]["b"][2] * nested[1][1][0] * len(ready)
 
         return read
@@ -110,6 +115,9 @@ CHANGES = {
     "object in another module": lambda w, v: setattr(other.inner, "gain", v),
     "array in nested containers": lambda w, v: put(w.net.plain.nested["a"][0]["b"], 2, v),
     "list in nested containers": lambda w, v: put(w.net.plain.nested["a"][1][1], 0, v),
+    "item of an ordered dict": lambda w, v: put(w.ordered, "a", v),
+    "item of a deque": lambda w, v: put(w.queue, 0, v),
+    "item of an array of objects": lambda w, v: put(w.mixed, 0, v),
     "one more item of a dict": lambda w, v: put(w.ready, v, True),
     "keys of a dict": lambda w, v: (w.ready.clear(), w.ready.update(dict.fromkeys([1.0, v]))),
 }

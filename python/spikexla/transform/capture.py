@@ -73,6 +73,8 @@ _DESCRIPTORS = (
 # Objects of the standard library that are no data: what they hold is not compared.
 _NO_DATA = ["_thread", "threading", "logging", "_io", "io", "_queue", "queue", "asyncio"]
 _NO_DATA += ["multiprocessing", "socket"]
+# Of these the content is where Python cannot see it.
+_HIDDEN = ["torch", "pandas", "polars", "h5py", "zarr", "tensorstore", "tensorflow", "cupy"]
 _UNWATCHED = (*sorted(NOT_SAVED), "_version")
 _PARTS = {  # attributes that are all there is to objects of these types
     types.MethodType: ("__func__", "__self__"),
@@ -168,11 +170,8 @@ class _Writer:
             return self._array(x, slot)
         if isinstance(x, types.FunctionType):
             return self._function(x, slot)
-        if isinstance(x, tuple | list):
-            return ITEMS, slot, kind, tuple(map(self.node, list(x)))
-        if isinstance(x, dict):
-            pairs = [(self.node(key), self.node(value)) for key, value in list(x.items())]
-            return DICT, slot, kind, *_columns(pairs)
+        if isinstance(x, tuple | list | dict) and not isinstance(x, collections.OrderedDict):
+            return self._container(x, kind, slot)
         if isinstance(x, np.ndarray | np.generic):
             return self._numpy(x, kind, slot)
         if isinstance(x, type):
@@ -181,8 +180,20 @@ class _Writer:
             return self._attributes(x, kind, slot, None, _PARTS[kind])
         probe = next((ask for of, ask in _PROBES if isinstance(x, of)), None)
         if probe is not None:
-            return ASKED, slot, probe, self.node(probe(x))
+            asked = ASKED, -1, probe, self.node(probe(x))
+            return ALL, slot, ((NAMED, -1, kind, None, (), ()), asked)
         return self._other(x, kind, slot)
+
+    def _container(self, x: Any, kind: type, slot: int) -> tuple:
+        if isinstance(x, dict):
+            pairs = [(self.node(key), self.node(value)) for key, value in list(dict.items(x))]
+            node = DICT, slot, kind, *_columns(pairs)
+        else:
+            items = list.__iter__(x) if isinstance(x, list) else tuple.__iter__(x)
+            node = ITEMS, slot, kind, tuple(map(self.node, [*items]))
+        if kind.__module__ == "builtins" or not getattr(x, "__dict__", None):
+            return node
+        return ALL, -1, (node, self._attributes(x, kind, -1, None, ("__dict__",)))
 
     def _other(self, x: Any, kind: type, slot: int) -> tuple:
         """Objects of all other types."""
@@ -197,6 +208,8 @@ class _Writer:
             return NAMED, slot, kind, None, (), ()
         if root_of(kind) in _NO_DATA:
             return self._same(x, slot)
+        if root_of(kind) in _HIDDEN:
+            return self._unknown(x)
         if "__wrapped__" in getattr(x, "__dict__", ()):  # compiled, or remembers what it answered
             return self._attributes(x, kind, slot, self._weak(x), ("__wrapped__",))
         known = is_library(kind)
@@ -367,6 +380,7 @@ def _sizes(x: type) -> tuple:
 
 _PROBES: list[tuple[Any, Callable]] = [
     (set | frozenset | collections.deque, list),
+    (collections.OrderedDict, lambda x: list(x.items())),
     (bytearray | memoryview, bytes),
     (array.array, lambda x: (x.typecode, x.tobytes())),
     (types.MappingProxyType, dict),

@@ -25,6 +25,7 @@ from .static import StaticArguments, chosen_arguments
 from .trace import TRACING, Traced, commit, fill, is_dynamic, join, read, split
 
 _MOST_KINDS, _MOST_PROGRAMS, _MOST_LIFTED = 256, 64, 32
+_MOST_COUNTED = 4096
 _OFTEN = 2  # traces of one computation before its constants become arguments
 _MOST_BYTES = 1 << 28  # of private copies, beyond which the oldest program goes
 
@@ -227,6 +228,8 @@ class Kept:
             return None
         found = self._lifted.pop(key, None)
         if found is None:
+            if len(self._times) > _MOST_COUNTED:
+                self._times.clear()
             self._times[hash(key)] += 1
             if not at_once and self._times[hash(key)] <= _OFTEN:
                 return None
