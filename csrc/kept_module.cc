@@ -5,7 +5,6 @@
 // runs at every call, so it takes a few nanoseconds for each thing that could have changed.
 #include "kept_module.h"
 
-
 #include <cstring>
 
 namespace nb = nanobind;

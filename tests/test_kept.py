@@ -45,7 +45,7 @@ def test_the_fast_comparison_is_the_defined_one():
     world = World()
     read = world.reader()
     snapshot = Snapshot(read)
-    node, slots = snapshot._node, [0] * len(snapshot._bound)
+    node, slots = snapshot.node, [0] * len(snapshot.bound)
     assert snapshot.holds(read)
     assert snapshot.holds(read, False)
     assert snapshot.holds(world.reader())
@@ -58,7 +58,7 @@ def test_the_fast_comparison_is_the_defined_one():
         assert not matches(node, read, slots, True), change
         read = world.reader()
         snapshot = Snapshot(read)
-        node, slots = snapshot._node, [0] * len(snapshot._bound)
+        node, slots = snapshot.node, [0] * len(snapshot.bound)
 
 
 DRAWS = {

@@ -84,7 +84,7 @@ _PARTS = {  # attributes that are all there is to objects of these types
     classmethod: ("__func__",),
     Constant: ("value",),
 }
-_match = matching.fastest()
+match = matching.fastest()
 
 
 class Snapshot:
@@ -95,11 +95,11 @@ class Snapshot:
 
     __slots__ = (
         "__weakref__",
-        "_bound",
-        "_node",
         "alive",
+        "bound",
         "has_arrays",
         "nbytes",
+        "node",
         "opaque",
         "seen",
     )
@@ -109,13 +109,13 @@ class Snapshot:
         writer = _Writer(self)
         self.opaque: list[str] = writer.opaque
         try:
-            self._node = writer.node(root)
+            self.node = writer.node(root)
         except RecursionError:
             self.opaque.append("containers in each other's depth beyond Python's limit")
         self.alive = self.alive and not self.opaque
         self.seen = frozenset(writer.slots)
         self.has_arrays, self.nbytes = writer.has_arrays, writer.nbytes
-        self._bound = array.array("Q", writer.slots)  # addresses, in the order of slots
+        self.bound = array.array("Q", writer.slots)  # addresses, in the order of slots
 
     def holds(self, root: Any, full: bool = True) -> bool:
         """Whether `root` reaches the same now.
@@ -123,7 +123,7 @@ class Snapshot:
         full: false if `EPOCH` has not moved since this was asked in full, for then the settings
         of Modules are the same.
         """
-        return self.alive and _match(self._node, root, self._bound, full)
+        return self.alive and match(self.node, root, self.bound, full)
 
 
 class _Writer:

@@ -85,7 +85,7 @@ class Kept:
         if self._donated[0]:
             _own(states)
         written = [state._raw for state in states]
-        kept = [state._raw for state in program.kept]
+        kept = [ref()._raw for ref in program.weakly_kept]  # pyright: ignore
         if TRACING.depth:  # another thread put its tracers into the states just now
             return self._dispatch(call, root, args, kwargs)
         if program.borrows:
@@ -330,12 +330,13 @@ class JittedFunction(Kept):
         chosen = chosen_arguments(fun, donate_argnums, donate_argnames, "donate_argnames")
         static = StaticArguments(fun, static_argnums, static_argnames)
         super().__init__(static, (donate_states, *chosen), options, strict=False)
+        self._unmarked = static.call
 
     def __get__(self, instance: Any, owner: type) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.call(self._static.call, self.fun, args, kwargs)
+        return self.call(self._unmarked, self.fun, args, kwargs)
 
 
 def _name_of(root: Any) -> str:

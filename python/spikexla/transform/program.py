@@ -13,7 +13,7 @@ from .. import environ
 from ..backend import current as current_backend
 from ..module import Module
 from ..state import EPOCH, TRACE_LOCK, State
-from .capture import Snapshot
+from .capture import Snapshot, match
 from .lifted import Different, Lifted
 from .trace import HOLE, Traced, is_plain, join, split
 
@@ -58,7 +58,7 @@ class Program:
         self.settings, (self.snapshot, self.static) = settings, snapshots
         written = {id(state) for state in traced.written}
         kept = [state for state in traced.states if id(state) not in written]
-        self._written, self._kept = _weak(traced.written), _weak(kept)
+        self._written, self.weakly_kept = _weak(traced.written), _weak(kept)
         self.written_trees = traced.written_trees
         self.trees_before = [state._tree for state in (*traced.written, *kept)]
         # The fast way writes arrays only, so it is for programs that leave units and keys alone.
@@ -182,13 +182,13 @@ class Program:
     @property
     def kept(self) -> list[State]:
         """The states that it only reads."""
-        return [ref() for ref in self._kept]  # pyright: ignore[reportReturnType]
+        return [ref() for ref in self.weakly_kept]  # pyright: ignore[reportReturnType]
 
     @property
     def alive(self) -> bool:
         """Whether a call can still mean it."""
         seen = self.snapshot.alive and (self.static is None or self.static.alive)
-        return seen and all(ref() is not None for ref in self._written + self._kept)
+        return seen and all(ref() is not None for ref in self._written + self.weakly_kept)
 
     def fill_new(self, values: list, fill: Callable) -> None:
         """Gives the states that it creates their values, as far as somebody holds them."""
@@ -226,7 +226,8 @@ class Program:
         here = EPOCH.value, get_ident()  # settings and data of the environ belong to a thread
         if self.seen == here:  # nobody touched the settings of a Module
             if self._simple:
-                return self.snapshot.holds(root, False)
+                snapshot = self.snapshot  # `holds`, spelled out
+                return snapshot.alive and match(snapshot.node, root, snapshot.bound, False)
             return self._reaches(root, statics, False)
         if not self.valid(settings_now()) or not self._reaches(root, statics, True):
             return False
