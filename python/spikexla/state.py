@@ -46,10 +46,7 @@ class _Active(threading.local):
 
 
 class _Epoch:
-    """A number that changes whenever something that compiled functions rely on may have changed.
-
-    Compiled functions compare it first and look closer only when it moved.
-    """
+    """Changes whenever something may have that compiled functions, which compare it, rely on."""
 
     __slots__ = ("value",)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import array
 import collections
 import functools
-import logging
 import random
 import types
 import weakref
@@ -125,6 +124,11 @@ class Snapshot:
         """
         return self.alive and match(self.node, root, self.bound, full)
 
+    def holds_but_for_counts(self, root: Any) -> bool:
+        """Whether nothing but numbers that are attributes of classes differs."""
+        slots = [0] * len(self.bound)
+        return self.alive and matching.matches(self.node, root, slots, matching.BUT_COUNTS)
+
 
 class _Writer:
     """Writes descriptions; each thing once."""
@@ -223,7 +227,7 @@ class _Writer:
         if hasattr(x, "__dict__"):
             names = ("__dict__", *names)
         elif not names:
-            return self._same(x, slot) if known and not _is_iterator(x) else self._unknown(x)
+            return self._same(x, slot) if known and not hasattr(x, "__next__") else self._unknown(x)
         # Equal things with an equality of their own are the same; others have an identity.
         own = kind.__eq__ is object.__eq__
         found = self._attributes(x, kind, slot, self._weak(x) if own else None, names)
@@ -390,9 +394,4 @@ _PROBES: list[tuple[Any, Callable]] = [
     (np.random.RandomState, lambda x: x.get_state(legacy=False)),
     (random.Random, lambda x: x.getstate()),
     (types.CellType, lambda x: (content(x),)),
-    (logging.Logger, id),
 ]
-
-
-def _is_iterator(x: Any) -> bool:
-    return hasattr(type(x), "__next__")

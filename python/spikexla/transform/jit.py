@@ -182,7 +182,7 @@ class Kept:
         opaque = [what for s in before if s is not None for what in s.opaque]
         if opaque:
             self._warn(root, opaque[0])
-        elif not self._strict and not traced.new:
+        elif not traced.new:
             reached = self._accept(reached, root)
             given_too = given_too and self._accept(given_too, tuple(statics or ()))
         eager = self._strict and reached.has_arrays
@@ -208,8 +208,11 @@ class Kept:
             self._accept(program.static, tuple(statics or ()))
 
     def _accept(self, before: Snapshot, root: Any) -> Snapshot:
-        """What is reached after a trace, whose own effects are done once (if not strict)."""
-        if self._strict or before.holds(root):
+        """What is reached after a trace, whose own effects are done once (if not strict).
+
+        Where it only counted in a class, as one does to see how often it runs, that is no effect.
+        """
+        if before.holds(root) or (self._strict and not before.holds_but_for_counts(root)):
             return before
         after = Snapshot(root)
         for program in self._all():
