@@ -101,7 +101,8 @@ class LevelCases {
     f.lanes = b.lanes = kBlock;
     f.steps = b.steps = kSteps;
     f.every = b.every = kEvery;
-    f.row = f.checkpoint_row = b.row = kBlock;
+    f.row = f.checkpoint_row = b.row = b.width = kBlock;
+    f.lane = f.checkpoint_lane = b.lane = 1;
     f.hard = b.hard = bits.hard = true;
     b.surrogate_a = b.surrogate_b = T(1);
     bits.lanes = kBlock;
@@ -117,7 +118,7 @@ class LevelCases {
     for (int k = 0; k < row.num_params; ++k)
       f.params[k] = b.params[k] = bits.params[k] = {data->draw<T>(1, middle[k], middle[k]), 0, 0};
     for (int k = 0; k < row.num_inputs; ++k) {
-      const bool conductance = row.num_inputs == 3 && k == 1;
+      const bool conductance = k == row.takes_G;
       T* x = data->draw<T>(kSteps * kBlock, conductance ? 0 : -5, conductance ? 0.4 : 25);
       f.inputs[k] = b.inputs[k] = bits.inputs[k] = {x, 1, kBlock};
       b.d_inputs[k] = data->result<T>(kSteps * kBlock);
@@ -125,7 +126,7 @@ class LevelCases {
     f.spikes = data->result<T>(kSteps * kBlock);
     b.d_spikes = {data->draw<T>(kSteps * kBlock, -1, 1), 1, kBlock};
     b.scratch = data->draw<T>(
-        abi::neuron_scratch(row.num_state, row.num_params, row.num_inputs, kEvery), 0, 0);
+        kBlock * abi::backward_rows(row.num_state, row.num_params, row.num_inputs, kEvery), 0, 0);
     bits.bits = data->result<uint32_t>(kBlock / 32);
     const double size = sizeof(T), x = row.num_inputs, s = row.num_state, steps = kSteps * kBlock;
     add(model + " forward" + type, true, steps, steps * size * (x + 1), data,

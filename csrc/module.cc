@@ -9,6 +9,7 @@
 
 #include "connect_module.h"
 #include "cpu/dispatch.h"
+#include "kept_module.h"
 #include "kernel_rows.h"
 #include "levels_module.h"
 #include "raster_module.h"
@@ -45,6 +46,7 @@ NB_MODULE(_native, m) {
   m.def("thread_limit", &spikexla::abi::thread_limit);
   m.def("keep_memory", &keep_memory);
   add_builders(m);
+  add_kept(m);
   add_levels(m);
   add_raster(m);
   add_rows(m);

@@ -163,7 +163,8 @@ inline void make(std::vector<Change>& changes) {
   }
   if (moved) {  // as `bump` of switches.py, which an interrupt could end half way
     const nb::object numbers = get(bound.epoch, "_next");
-    set(bound.epoch, "value", checked(PyIter_Next(numbers.ptr())).ptr());
+    const nb::object next = checked(PyIter_Next(numbers.ptr()));
+    checked(PyObject_SetAttrString(bound.epoch, "value", next.ptr()));
   }
 }
 

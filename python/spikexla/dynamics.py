@@ -47,6 +47,8 @@ class Inputs:
     dict, so that what waits here is not part of the tree of modules.
     """
 
+    __slots__ = ("_entries",)
+
     def __init__(self) -> None:
         self._entries: dict[str, tuple[Any, Any]] = {}
 
@@ -60,6 +62,7 @@ class Inputs:
             )
         self._entries.pop(key, None)
         self._entries[key] = value, ACTIVE.frame
+        self._changed()
 
     def take(self, label: str | None = None) -> Iterator[Any]:
         """The inputs (of one label), in order; those used once are removed."""
@@ -67,7 +70,13 @@ class Inputs:
             if label is None or key.startswith(f"{label} // "):
                 if not callable(value):
                     del self._entries[key]
+                    self._changed()
                 yield value
+
+    @staticmethod
+    def _changed() -> None:
+        if ACTIVE.frame is None:  # a function that is traced from now on may find something else
+            EPOCH.bump()
 
     def get(self, key: str) -> Any:
         return self._entries[key][0]
@@ -89,7 +98,7 @@ class Inputs:
         return {"_entries": {k: (v, None) for k, (v, _) in self._entries.items() if callable(v)}}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
-        self.__dict__.update(saved)
+        self._entries = saved["_entries"]
 
 
 def _delay_of(entry: tuple[str, tuple[Any, Any]]) -> float:
@@ -130,6 +139,7 @@ class Dynamics(Module):
     `(*batch, *in_size)`.
     """
 
+    SETTLED = frozenset({"_units", "_current", "_delta", "_before"})
     _started: _Started | None = None  # see `_note_start`
 
     def __init__(self, in_size: Size, name: str | None = None) -> None:

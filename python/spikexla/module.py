@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from . import tree
 from .atomic import Transaction
@@ -16,7 +16,7 @@ from .state import EPOCH, State, rely_on
 from .statedict import StateDict
 
 # What a module remembers to be quicker; it is found again.
-_NOT_SAVED = frozenset({"_holds", "_started"})
+NOT_SAVED = frozenset({"_holds", "_started"})
 
 Batch = int | tuple[int, ...] | None
 
@@ -45,6 +45,8 @@ class Module(tree.Node):
 
     # numpy arrays would otherwise try `x >> module` element by element.
     __array_ufunc__ = None
+    # Attributes whose content moves EPOCH when it changes, so that nobody need look at each call.
+    SETTLED: ClassVar[frozenset[str]] = frozenset()
     _version = 0  # how often a setting (an attribute that is no State) has changed
     _clock: Any = None  # of its simulations, see `clock.py`
 
@@ -74,6 +76,8 @@ class Module(tree.Node):
         if isinstance(getattr(type(self), name, None), property):
             return object.__setattr__(self, name, value)  # it sets what it stands for
         old = self.__dict__.get(name)
+        if isinstance(value, State):
+            value = value.root()  # the State that this one became another name of, perhaps
         if isinstance(old, State) and old is not value:
             if type(value) is type(old) and not value._held:
                 # Optimisers, closures and compiled functions hold the State of this name, so a
@@ -84,7 +88,6 @@ class Module(tree.Node):
             if not isinstance(value, State):
                 self._warn_overwrite(name, old)
         if isinstance(value, State):
-            value = value.root()
             value._held = True
             if value.name is None:
                 value.name = f"{type(self).__name__}.{name}"
@@ -116,7 +119,7 @@ class Module(tree.Node):
         warn_once(f"overwrite {name} {site}", message, StateOverwriteWarning, stacklevel=4)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: x for name, x in self.__dict__.items() if name not in _NOT_SAVED}
+        return {name: x for name, x in self.__dict__.items() if name not in NOT_SAVED}
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         self.__dict__.update(attributes)
@@ -272,7 +275,9 @@ def _split(found: StateDict, filters: tuple, exact: bool) -> Any:
 
 
 def _same_number(old: Any, new: Any) -> bool:
-    return type(old) is type(new) and isinstance(new, int | float | str | bool) and old == new
+    if type(old) is not type(new) or not isinstance(new, int | float | str | bool):
+        return False
+    return old == new and (new != 0 or repr(old) == repr(new))  # 0.0 and -0.0 are two settings
 
 
 def _site(depth: int) -> str:

@@ -188,6 +188,7 @@ class State:
     def adopt(self, other: State) -> None:
         """Takes over the value of `other`, which becomes a second name for this State."""
         frame = ACTIVE.frame
+        EPOCH.bump()
         self._rule = other._rule
         self._write(other.value, starts=True)
         if frame is not None and any(other is state for state in frame.new):
@@ -306,6 +307,7 @@ class ShortTermState(State):
                 f"{self.label} was created inside a traced function, so its first value is not "
                 "known here. Give its module a `reset_state`, or create it before the trace."
             )
+        rely_on(self, "_start")
         raw, tree = self._start
         if batch_size is not None:
             raw = self._repeated(lead_of(batch_size), raw)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import hashlib
 from typing import Any, ClassVar
 
 import jax
@@ -41,11 +42,17 @@ def _spelled(value: Any) -> str:
     """Everything that tells `value` from another one."""
     if is_quantity(value):
         return f"{_spelled(value.mantissa)} {value.unit}"
-    if isinstance(value, bool | int | float | str | tuple | type(None)):
-        return repr(value)
-    if isinstance(value, np.ndarray | jax.Array) and not has_tracer(value):
+    if isinstance(value, np.ndarray | np.generic | jax.Array) and not has_tracer(value):
         array = np.asarray(value)
-        return repr(array.item()) if array.ndim == 0 else f"{array.shape}{array.tolist()}"
+        if array.ndim == 0:
+            return repr(array.item())
+        if not array.dtype.hasobject:
+            digest = hashlib.blake2b(array.tobytes(), digest_size=16).hexdigest()
+            return f"{array.dtype}{array.shape}#{digest}"
+    if isinstance(value, bool | int | float | str | type(None)):
+        return repr(value)
+    if type(value) is tuple:
+        return f"({', '.join(map(_spelled, value))})"
     return f"{value!r} at {id(value)}"
 
 

@@ -18,6 +18,7 @@ from .jacobian import jacfwd as jacfwd
 from .jacobian import jacobian as jacobian
 from .jacobian import jacrev as jacrev
 from .jit import JittedFunction as JittedFunction
+from .jit import NotKeptWarning as NotKeptWarning
 from .jit import jit as jit
 from .loops import CarryError as CarryError
 from .loops import for_loop as for_loop

@@ -7,7 +7,9 @@ for when two functions count as the same.
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
+import functools
+import types
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -15,13 +17,12 @@ import jax
 from ..active import ACTIVE
 from ..atomic import Transaction
 from ..config import config
-from .capture import Capture, Unkeyable
-from .jit import JittedFunction
+from .jit import Kept
+from .static import StaticArguments
 from .trace import at_top_level
 
-_MOST = 128
-_kept: collections.OrderedDict[Any, JittedFunction] = collections.OrderedDict()
-_seen_once: collections.deque[int] = collections.deque(maxlen=_MOST)
+_MOST = 512  # functions; a function may have several programs
+_kept: collections.OrderedDict[Hashable, Kept] = collections.OrderedDict()
 
 
 def staged(
@@ -30,40 +31,39 @@ def staged(
     """`transform(subject, *args, **kwargs)`, compiled and kept when called at top level.
 
     `subject` is everything that makes this call another program than the next: the functions and
-    options.  Calls inside a trace, with `config.cache_eager` off, or of a function whose changes
-    cannot be noticed, run as they are.
+    options.  Calls inside a trace, or with `config.cache_eager` off, run as they are.
     """
     kwargs = kwargs or {}
     if ACTIVE.frame is not None:
         return transform(subject, *args, **kwargs)
     if not config.cache_eager or not at_top_level():
-        return _as_it_is(transform, subject, args, kwargs)
-    try:
-        captured = Capture((transform, subject))
-    except Unkeyable:
-        return _as_it_is(transform, subject, args, kwargs)
-    compiled = _kept.get(captured.key)
-    if compiled is None:
-        # A closure over arrays is kept from its second call on: a fresh batch in each closure
-        # would fill the memory with programs that no call ever finds again.
-        if captured.has_arrays and hash(captured.key) not in _seen_once:
-            _seen_once.append(hash(captured.key))
-            return _as_it_is(transform, subject, args, kwargs)
-
-        def run(*args: Any, **kwargs: Any) -> Any:
+        with Transaction():
             return transform(subject, *args, **kwargs)
-
-        compiled = _kept[captured.key] = JittedFunction(run)
+    handle = transform, _handle(subject)
+    kept = _kept.get(handle)
+    if kept is None:
+        for spent in [key for key, other in _kept.items() if other.spent]:
+            _kept.pop(spent, None)
+        kept = _kept[handle] = Kept(StaticArguments(transform, None), strict=True)
         if len(_kept) > _MOST:
             _kept.popitem(last=False)
     else:
-        _kept.move_to_end(captured.key)
-    return compiled(*args, **kwargs)
+        _kept.move_to_end(handle)
+    return kept.call(functools.partial(transform, subject), (transform, subject), args, kwargs)
 
 
-def _as_it_is(transform: Callable[..., Any], subject: Any, args: tuple, kwargs: dict) -> Any:
-    with Transaction():
-        return transform(subject, *args, **kwargs)
+def _handle(subject: Any) -> Hashable:
+    """Where to look: the code of the first function in it, or the address of an object.
+
+    What is found there is compared with the subject, so a wrong place costs time only.
+    """
+    while isinstance(subject, tuple) and subject:
+        subject = subject[0]
+    if isinstance(subject, types.FunctionType):
+        return subject.__code__
+    if isinstance(subject, types.MethodType):
+        return subject.__func__, id(subject.__self__)
+    return type(subject), id(subject)
 
 
 def clear_cache() -> None:

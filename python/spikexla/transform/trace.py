@@ -82,6 +82,11 @@ def _ended(tracers: list[Any]) -> bool:
     return False
 
 
+def has_ended(x: Any) -> bool:
+    """Whether `x` is a stand-in for a value of a trace that is over."""
+    return isinstance(x, Tracer) and _ended([x])
+
+
 class Frame(FrameScope):
     """One trace in progress; `lift` gives the raw value with which it sees a State.
 
@@ -274,6 +279,7 @@ class Traced:
         given: dict[int, Any] = {}
         make = jax.make_jaxpr(flat, axis_env=axis_env, return_shape=True)
         self.jaxpr, shapes = make(data, [*map(view, known)])
+        self.constants = [_own(x) for x in self.jaxpr.consts]
         self.out_shapes, self.written_shapes, self.new_shapes = shapes
         self._out_structure = jax.tree.structure(shapes)
         return ONE_PASS or len(known) == len(self.states)
@@ -285,10 +291,13 @@ class Traced:
         self.written_trees = [s._tree for s in self.written]
         self.new_trees = [s._tree for s in self.new]
 
-    def call(self, leaves: Iterable[Any], raws: Sequence[Any]) -> tuple[list, list, list]:
+    def call(
+        self, leaves: Iterable[Any], raws: Sequence[Any], constants: list[Any] | None = None
+    ) -> tuple[list, list, list]:
         """Data leaves of the result, raw values written, raw values of new states."""
         inputs = [*leaves, *jax.tree.leaves(list(raws))]
-        flat = eval_jaxpr(self.jaxpr.jaxpr, self.jaxpr.consts, *inputs)
+        constants = self.constants if constants is None else constants
+        flat = eval_jaxpr(self.jaxpr.jaxpr, constants, *inputs)
         return jax.tree.unflatten(self._out_structure, flat)
 
     def commit(self, written: Sequence[Any], new: Sequence[Any]) -> None:
@@ -307,3 +316,8 @@ class Traced:
                 f"{self.new[0].label} was created inside {where}. "
                 "Create it before, and write its value inside."
             )
+
+
+def _own(constant: Any) -> Any:
+    """A constant that nobody changes in place."""
+    return constant.copy() if isinstance(constant, np.ndarray) else constant
