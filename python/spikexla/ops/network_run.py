@@ -118,14 +118,19 @@ def network_run(
     probes = checked(populations, probes)
     populations = [p._replace(history=_history(k, p, wiring)) for k, p in enumerate(populations)]
     args, shapes = _flatten(populations, wiring, steps, record, probes, dtype)
+    # The reference is kept with the program, so it holds the structure and none of the arrays.
+    its, packed, looks = jax.tree.map(
+        lambda x: 0 if isinstance(x, jax.Array) else x, (populations, wiring, probes)
+    )
+    stored = wiring.stored
 
     def fallback(*args):
-        if not wiring.stored:
+        if not stored:
             raise ValueError(
                 "network_run: rows of synapses that are not stored are drawn by the native engine "
                 "on the CPU only. Store them (stored=True), or use backend='native' on a CPU."
             )
-        return network_reference(*_rebuild(populations, wiring, probes, args), steps, record)
+        return network_reference(*_rebuild(its, packed, looks, args), steps, record)
 
     if not native:
         return _unflatten(populations, probes, fallback(*args))
