@@ -16,8 +16,8 @@ ROOT = Path(__file__).parent
 PYTHON = ["python", "tests", "examples", "bench", "noxfile.py"]
 
 # What depends on the versions of Python and jax: the tests of all that calls functions of jax by
-# itself, which are its laws of random numbers, its transforms, its ffi, its switches. The rest calls
-# these parts, and was tested with the oldest.
+# itself, which are its laws of random numbers, its transforms, its ffi, its switches. The rest
+# calls these parts, and was tested with the oldest.
 VERSIONED = [
     str(path.relative_to(ROOT))
     for name in (

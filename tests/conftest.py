@@ -21,10 +21,26 @@ from spikexla.ops import library
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "error")
+    keep_programs(config)
     for module in ("brainunit", "saiunit"):  # these warn about themselves when they are imported
         config.addinivalue_line("filterwarnings", f"ignore::DeprecationWarning:{module}")
         config.addinivalue_line("filterwarnings", f"ignore::FutureWarning:{module}")
         config.addinivalue_line("filterwarnings", f"ignore::UserWarning:{module}")
+
+
+def keep_programs(config: pytest.Config) -> None:
+    """XLA's programs are kept beside pytest's own notes: two thirds of the time go into compiling.
+
+    Workers share them, and the next run has them all; kernels are called by name, so a program
+    serves any build of them. A worker may read what another has not written to its end: that is a
+    warning and a compilation.
+    """
+    if config.cache is None:  # -p no:cacheprovider
+        return
+    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    config.addinivalue_line("filterwarnings", "ignore:Error (read|writ)ing persistent compilation")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -227,7 +227,8 @@ class Kept:
             self._times[hash(key)] += 1
             if not at_once and self._times[hash(key)] <= _OFTEN:
                 return None
-            donate = donations(traced, False, *self._donated[1:], before=3)
+            _, positions, names = self._donated
+            donate = donations(traced, False, positions, names, before=3)
             found = Lifted(traced, donate, self._options)
         self._lifted[key] = found
         if len(self._lifted) > _MOST_LIFTED:

@@ -81,13 +81,14 @@ class Program:
         self.borrows = True  # whether it has to be lent its function at each run
         self.retraced = False  # since its snapshot was taken
         self.lifted = lifted
-        states, *given = donated
+        states, positions, names = donated
         # What runs Python after the compiled code, or makes States, gives no memory away.
         self.donates = states and self.steady and lifted is None and may_donate(traced)
         self.whole_out = self.plain_out and not self.donates  # the result as the function gave it
         if lifted is None:
             self._constants: list[Any] = []
-            self.run = jax.jit(self._body, **donations(traced, self.donates, *given), **options)
+            given = donations(traced, self.donates, positions, names)
+            self.run = jax.jit(self._body, **given, **options)
         else:
             self._constants = [
                 _Held(x, isinstance(x, jax.Array) and self._saw(id(x))) for x in traced.constants
