@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
+import zlib
 
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"  # before jax is imported
 os.environ["SPIKEXLA_POISON"] = "1"  # what a kernel leaves out of its results is NaN
@@ -21,6 +23,9 @@ from spikexla.ops import library
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "error")
+    config.addinivalue_line("markers", "sampled(n): cases of a long table that always run")
+    gc.freeze()  # what is imported stays; looking through it again and again takes a minute
+    gc.set_threshold(20_000, 20, 20)
     keep_programs(config)
     for module in ("brainunit", "saiunit"):  # these warn about themselves when they are imported
         config.addinivalue_line("filterwarnings", f"ignore::DeprecationWarning:{module}")
@@ -43,12 +48,37 @@ def keep_programs(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:Error (read|writ)ing persistent compilation")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--whole", action="store_true", help="all cases of every table of tests")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    whole = "" if config.getoption("whole") else "; of long tables a fixed part (--whole: all)"
+    return f"jax {jax.__version__}{whole}"
+
+
+def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the cases of a test marked `sampled(n)`, n stay, which are the same on every machine."""
+    tables: dict[tuple, list[pytest.Item]] = {}
+    for item in items:
+        mark = item.get_closest_marker("sampled")
+        if mark is not None:
+            tables.setdefault((item.path, item.originalname, *mark.args), []).append(item)
+    out: set[pytest.Item] = set()
+    for (_, _, most), cases in tables.items():
+        out.update(sorted(cases, key=lambda case: zlib.crc32(case.name.encode()))[most:])
+    config.hook.pytest_deselected(items=[item for item in items if item in out])
+    items[:] = [item for item in items if item not in out]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Parallel workers must find the same tests, so no name may hold an address or a set."""
     changes = re.compile(r" at 0x|\{[^:}]+, [^:}]+\}")
     changing = [item.nodeid for item in items if changes.search(item.nodeid)]
     if changing:
         raise pytest.UsageError(f"give the cases of {changing[0]} ids that do not change")
+    if not config.getoption("whole"):
+        leave_out(config, items)
 
 
 @pytest.fixture(autouse=True)

@@ -378,6 +378,7 @@ def test_memory_is_refused_before_it_is_asked_for(monkeypatch):
             draw(rule, 100_000, 1000, seed=0, weight=Normal(1, 1))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("rule", [FixedTotal(900), FixedOutDegree(9), FixedProb(0.2)], ids=str)
 def test_a_projection_takes_the_drawn_delays(rule):
     def trace(comm, delay):
@@ -401,5 +402,7 @@ def test_a_projection_takes_the_drawn_delays(rule):
     drawn, again = (sx.EventDrawn(80, 50, rule, Normal(0.5, 0.1), delay=law, seed=3) for _ in "ab")
     given = sx.comm.EventComm(80, 50, again.conn, again.weight.value)
     found = trace(drawn, None)
-    np.testing.assert_array_equal(found, trace(given, again.delay))
+    # A delay that is given may be off by 0.001 of a step; one that is drawn is what it is.
+    steps = np.floor(np.asarray(again.delay, np.float64) / 0.1 + 0.5)
+    np.testing.assert_array_equal(found, trace(given, steps * 0.1))
     assert not np.array_equal(found, trace(given, None))

@@ -50,6 +50,7 @@ def spikes(results):
     return sum(int(np.bitwise_count(r).sum()) for r in results[-3:])
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_wiring_has_the_same_bits(kind, dtype, sliced, on_host):

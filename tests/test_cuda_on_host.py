@@ -48,6 +48,7 @@ def test_each_kernel_is_one_of_the_cpu(host_kernels):
     )
 
 
+@pytest.mark.sampled(12)
 @every_case
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
 @pytest.mark.parametrize("way", ["soft", "hard"])
@@ -64,6 +65,7 @@ def test_every_surrogate_has_the_same_bits(name, on_host):
     same_bits(*on_host(scan(case, surrogate=surrogates.make(name, 0.7, 1.3)), *operands))
 
 
+@pytest.mark.sampled(12)
 @every_case
 @pytest.mark.parametrize("every", [1, 7, 16, 1000])
 @pytest.mark.parametrize("steps", [0, 1, 33])
@@ -124,6 +126,7 @@ def test_the_surrogate_may_differ_between_items(on_host):
     same_bits(want, got)
 
 
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("name", CONNS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("batch", [(), (2, 3)], ids=str)

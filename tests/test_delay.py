@@ -80,6 +80,7 @@ DELAYS = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("make", [fan, rows])
 @pytest.mark.parametrize("delay", DELAYS)
 def test_each_spike_acts_k_steps_later_in_the_promised_order(dt, delay, make):

@@ -61,6 +61,7 @@ WAYS = {
 }
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.usefixtures("tracing")
 def test_nothing_of_the_environment_is_baked_in(way):

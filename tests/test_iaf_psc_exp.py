@@ -156,6 +156,7 @@ def ours(params, dt, sources, delta):
     return np.asarray(V_m)[:, 0], (np.flatnonzero(spikes[:, 0]) + 1) * dt
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("backend", ["native", "xla"])
 @pytest.mark.parametrize("name", CASES)
 def test_the_potential_is_that_of_nest(nest_answers, name, backend):

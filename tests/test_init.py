@@ -44,6 +44,7 @@ def shape_for(recipe):
     return (3, 4, 6) if isinstance(recipe, init.DeltaOrthogonal) else (6, 4)
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("recipe", ALL, ids=lambda r: type(r).__name__)
 def test_every_initialiser(recipe):
     shape = shape_for(recipe)
@@ -109,6 +110,7 @@ def test_parameters_with_units():
         init.Mixture([normal, init.Constant(0.0)])(3)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("recipe", "mean", "std"),
     [
@@ -150,6 +152,7 @@ def test_convolution_kernels():
         init.DeltaOrthogonal()((4, 2))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("recipe", "variance"),
     [

@@ -21,6 +21,8 @@ NEEDS_LIBRARY = pytest.mark.skipif(
 )
 
 
+# Python cannot raise what interrupts a generator that is let go; it says that it was lost.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @NEEDS_LIBRARY
 @pytest.mark.parametrize("name", WORK)
 def test_an_interrupt_leaves_all_states_old_or_all_new(name, dt):

@@ -84,6 +84,7 @@ def results(make):
 expected = functools.cache(lambda name: results(REPRESENTATIVES[name]))
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("switch", SWITCHES)
 @pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_it_works_the_same_under_a_switch(name, switch, dt):

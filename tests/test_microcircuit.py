@@ -30,6 +30,7 @@ def test_its_numbers_are_those_of_the_literature():
     assert round(current_of_psp(), 3) == 87.808
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("drive", ["poisson", "dc"])
 @pytest.mark.parametrize("scale", [0.02, 0.05])
 def test_scaling_keeps_the_mean_input(drive, scale):

@@ -78,6 +78,7 @@ def run(net, steps, **how):
 DELAYS = ["none", "one", "synapse"]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("delay", DELAYS)
 def test_the_engine_is_the_loop(delay):
     (engine, after), (loop, want) = (run(kind(delay), 300) for kind in (Net, Stepped))

@@ -62,6 +62,7 @@ def check(net, results):
     return recorded
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("kind", NEURONS)
 @pytest.mark.parametrize(
     ("delay", "batch", "backend"),

@@ -179,6 +179,7 @@ def looped():
 CHUNKS = [(1, STEPS), (1, 7), (4, STEPS), (4, 6), (10, 1), (10, 13), (STEPS, 20), (STEPS + 1, 9)]
 
 
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize(("every", "chunk"), CHUNKS)
 @pytest.mark.parametrize("model", MODELS)
 def test_the_engine_traces_what_the_loop_does(model, every, chunk, looped):
@@ -197,6 +198,7 @@ def test_the_engine_traces_what_the_loop_does(model, every, chunk, looped):
         assert len(np.unique(want.values)) > 1 or label[1] == "refractory", label
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 @pytest.mark.parametrize("model", MODELS)
 def test_threads_change_no_bit_of_a_trace(model, threads, looped, setting):
@@ -309,5 +311,5 @@ def test_traced_probes_that_nobody_checked_are_an_error_and_no_crash(index, phas
         probe = Probe(0, "V", index, 3, phase)
         return network_run([population()], wiring, 5, probes=[probe]).traces
 
-    with pytest.raises(Exception, match="a probe's"):
+    with pytest.raises(Exception, match="of a probe"):
         jax.block_until_ready(run(np.array(index), phase))

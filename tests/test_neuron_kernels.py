@@ -94,6 +94,7 @@ def test_the_drive_makes_spikes_and_silence(case):
     assert 0.01 < spikes.mean() < 0.5
 
 
+@pytest.mark.sampled(12)
 @every_case
 @every_dtype
 @pytest.mark.parametrize("steps", LENGTHS)
@@ -101,6 +102,7 @@ def test_any_length_agrees_with_the_reference(case, dtype, steps):
     assert_like_reference(case, case.draw(33, steps, dtype=dtype), dtype=dtype)
 
 
+@pytest.mark.sampled(8)
 @unlike_cases
 @every_dtype
 @pytest.mark.parametrize("lanes", LANES, ids=str)
@@ -109,6 +111,7 @@ def test_any_lanes_agree_with_the_reference(case, dtype, lanes):
     assert_like_reference(case, operands, dtype=dtype)
 
 
+@pytest.mark.sampled(5)
 @every_case
 @every_reset
 @pytest.mark.parametrize("spread", [0.0, 0.02], ids=["shared", "own"])
@@ -117,12 +120,14 @@ def test_resets_and_parameters_agree_with_the_reference(case, reset, spread):
     assert_like_reference(case, operands, dtype=np.float64, reset=reset)
 
 
+@pytest.mark.sampled(8)
 @every_case
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=surrogates.NAMES)
 def test_every_surrogate_agrees_with_the_reference(case, surrogate):
     assert_like_reference(case, case.draw(9, 40), dtype=np.float64, surrogate=surrogate)
 
 
+@pytest.mark.sampled(3)
 @every_case
 def test_operands_that_repeat_are_broadcast(case):
     """Parameters per batch row, one input without time, one state for all."""

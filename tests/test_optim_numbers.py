@@ -14,6 +14,7 @@ from spikexla import ParamState, optim
 from spikexla.transform import jit
 
 
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("compiled", [False, True])
 def test_the_numbers_are_those_of_optax(name, compiled):

@@ -21,6 +21,7 @@ def trained(make, steps):
     return params, optimizer
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", CASES)
 def test_training_goes_on_where_it_was_saved(name):
     make = CASES[name][0]

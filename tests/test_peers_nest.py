@@ -63,6 +63,7 @@ def our_rate(network, seed):
     return sum(len(train) for train in run.spikes.values()) / N / SECONDS
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("model", "network"), [("coba", "COBANet"), ("cuba", "CUBANet")])
 def test_rates_agree_with_nest_within_five_percent(nest_rate, dt, model, network):
     """One network of 4000 deviates by 3 % from the next, so a few are averaged."""

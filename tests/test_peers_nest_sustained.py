@@ -137,6 +137,7 @@ def alive(rates, seeds, number):
     raise AssertionError(f"only {len(found)} of {len(seeds)} networks stayed active")
 
 
+@pytest.mark.sampled(0)
 @pytest.mark.parametrize("model", MODELS)
 def test_sustained_rates_agree_with_nest(nest_rates, dt, model):
     """By the rule of `spikexla validate`: 5 % or two standard errors of the networks drawn."""

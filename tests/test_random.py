@@ -103,7 +103,7 @@ LAWS = {
 
 def test_the_list_here_is_complete():
     public = {name for name in vars(random) if not name.startswith("_")}
-    modules = {"continuous", "default", "discrete", "draw", "stream"}
+    modules = {"continuous", "default", "discrete", "draw", "lanes", "stream"}
     keys = {"DEFAULT", "RandomState", "default_rng", "seed", "seed_context"}
     keys |= {"get_key", "set_key", "split_key", "split_keys"}
     assert public - modules - keys == set(LAWS)
@@ -112,6 +112,7 @@ def test_the_list_here_is_complete():
 N = (20_000,)
 
 
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("name", LAWS)
 def test_laws(name):
     draw, mean, variance = LAWS[name]
@@ -120,6 +121,7 @@ def test_laws(name):
     assert abs(drawn.var() - variance) < 0.12 * variance
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", LAWS)
 def test_compiled_draws_are_the_same_numbers(name):
     draw = LAWS[name][0]
@@ -137,6 +139,7 @@ LANES = ["normal", "uniform", "truncated_normal", "gamma", "f", "orthogonal", "c
 LANES += ["poisson", "binomial", "bernoulli", "choice", "permutation"]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", LANES)
 def test_each_lane_draws_its_own_numbers(name):
     draw = LAWS[name][0]

@@ -16,6 +16,7 @@ def dtype(request):
         yield request.param
 
 
+@pytest.mark.sampled(30)
 @pytest.mark.parametrize("scalar", [True, False], ids=["one weight", "weights"])
 @pytest.mark.parametrize("batch", [(), (3,), (2, 2), (0,)], ids=str)
 @pytest.mark.parametrize("name", CONNS)
@@ -30,6 +31,7 @@ def test_native_adds_in_the_order_of_the_contract(name, batch, scalar, dtype):
     )
 
 
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("scalar", [True, False], ids=["one weight", "weights"])
 @pytest.mark.parametrize("batch", [(), (2, 2)], ids=str)
 @pytest.mark.parametrize("name", CONNS)
@@ -99,6 +101,7 @@ def test_threads_do_not_change_a_bit(sizes, dtype_of_spikes):
                     jax.tree.map(np.testing.assert_array_equal, results[0], other)
 
 
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("scalar", [True, False], ids=["one weight", "weights"])
 @pytest.mark.parametrize("batch", [(), (2, 2)], ids=str)
 @pytest.mark.parametrize("name", CONNS)

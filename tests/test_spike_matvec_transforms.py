@@ -13,6 +13,7 @@ from spikexla.ops.call import native_call
 from spikexla.ops.spike_matvec import Operands, spike_matvec
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("scalar", [True, False], ids=["one weight", "weights"])
 @pytest.mark.parametrize("name", SOME)
 def test_reference_differentiates_in_every_mode(name, scalar):
@@ -70,6 +71,7 @@ def test_native_refuses_what_it_cannot_differentiate(name):
 MAPPED = [(None, 0, 0), (None, 1, None), (0, None, None), (0, 0, 0), (None, 0, "none")]
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("axes", "scalar"), [*((a, False) for a in MAPPED), (MAPPED[2], True)], ids=str
 )

@@ -53,6 +53,7 @@ TRANSFORMS = {"jacrev": (jacrev, jax.jacrev), "jacfwd": (jacfwd, jax.jacfwd)}
 TRANSFORMS["hessian"] = hessian, jax.hessian
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("wrap", [lambda f: f, jit], ids=["eager", "jit"])
 @pytest.mark.parametrize("name", TRANSFORMS)
 @pytest.mark.usefixtures("tracing")

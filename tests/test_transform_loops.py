@@ -99,6 +99,7 @@ def test_random_draws_in_a_loop_are_those_of_a_python_loop():
 # -- checkpointed loops ---------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("base", [2, 3, 16])
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 9, 17, 37, 256])
 def test_a_checkpointed_loop_is_a_loop(n, base):

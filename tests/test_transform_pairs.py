@@ -14,6 +14,7 @@ X = jnp.asarray([0.3, -0.2, 0.7])
 PAIRS = [(a, b) for a in SAME for b in SAME if has_meaning(a, b)]
 
 
+@pytest.mark.sampled(60)
 @pytest.mark.parametrize(("outer", "inner"), PAIRS)
 def test_a_pair_of_transforms_changes_nothing(outer, inner):
     plain, cell = Cell(), Cell()

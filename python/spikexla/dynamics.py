@@ -62,6 +62,8 @@ class Inputs:
             )
         self._entries.pop(key, None)
         self._entries[key] = value, ACTIVE.frame
+        if ACTIVE.frame is not None and not callable(value):
+            ACTIVE.frame.waiting.append((self, key, owner))
         self._changed()
 
     def take(self, label: str | None = None) -> Iterator[Any]:
@@ -80,6 +82,13 @@ class Inputs:
 
     def get(self, key: str) -> Any:
         return self._entries[key][0]
+
+    def forget(self, key: str, frame: Any) -> bool:
+        """Removes the input `key` if it was added in this trace and is still here."""
+        left = key in self._entries and self._entries[key][1] is frame
+        if left:
+            del self._entries[key]
+        return left
 
     def clear(self) -> None:
         """Forgets what waits to be used once."""

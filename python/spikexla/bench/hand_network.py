@@ -48,9 +48,9 @@ def targets(excitatory: jax.Array, inhibitory: jax.Array, n: int) -> jax.Array:
 
 
 def start(V: jax.Array) -> Carry:
-    """The state at time 0. A neuron that starts above threshold delivers a spike, not counted."""
+    """The state at time 0. A neuron that starts above threshold delivers a spike, and counts it."""
     zero, none, fired = jnp.zeros_like(V), jnp.zeros(V.shape, jnp.int32), V >= V_TH
-    return Carry(jnp.where(fired, V_RESET, V), none, zero, zero, fired, none)
+    return Carry(jnp.where(fired, V_RESET, V), none, zero, zero, fired, fired.astype(jnp.int32))
 
 
 def runner(model: Model, steps: int) -> Callable[[jax.Array, Carry], Carry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -118,20 +118,7 @@ def network_run(
     probes = checked(populations, probes)
     populations = [p._replace(history=_history(k, p, wiring)) for k, p in enumerate(populations)]
     args, shapes = _flatten(populations, wiring, steps, record, probes, dtype)
-    # The reference is kept with the program, so it holds the structure and none of the arrays.
-    its, packed, looks = jax.tree.map(
-        lambda x: 0 if isinstance(x, jax.Array) else x, (populations, wiring, probes)
-    )
-    stored = wiring.stored
-
-    def fallback(*args):
-        if not stored:
-            raise ValueError(
-                "network_run: rows of synapses that are not stored are drawn by the native engine "
-                "on the CPU only. Store them (stored=True), or use backend='native' on a CPU."
-            )
-        return network_reference(*_rebuild(its, packed, looks, args), steps, record)
-
+    fallback = _reference(populations, wiring, probes, steps, record)
     if not native:
         return _unflatten(populations, probes, fallback(*args))
     plan = _plan(populations, wiring, probes)
@@ -145,6 +132,29 @@ def network_run(
         vmap_method="sequential",
     )
     return _unflatten(populations, probes, out)
+
+
+def _reference(
+    populations: Sequence[Population], wiring: Wiring, probes: Any, steps: int, record: bool
+) -> Callable:
+    """The reference on flat operands.
+
+    It is kept with the program, so it holds the structure and none of the arrays.
+    """
+    its, packed, looks = jax.tree.map(
+        lambda x: 0 if isinstance(x, jax.Array) else x, (populations, wiring, probes)
+    )
+    stored = wiring.stored
+
+    def reference(*args: Any) -> Any:
+        if not stored:
+            raise ValueError(
+                "network_run: rows of synapses that are not stored are drawn by the native engine "
+                "on the CPU only. Store them (stored=True), or use backend='native' on a CPU."
+            )
+        return network_reference(*_rebuild(its, packed, looks, args), steps, record)
+
+    return reference
 
 
 def _check_kernels(populations: Sequence[Population]) -> None:

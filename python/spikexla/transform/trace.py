@@ -102,6 +102,7 @@ class Frame(FrameScope):
         self.new: list[State] = []  # created
         self.written: dict[int, State] = {}
         self.relied: dict[tuple[int, str], Any] = {}  # see `state.rely_on`
+        self.waiting: list[tuple[Any, str, str]] = []  # (inputs, key, owner) of what was added
         self.saved: list[tuple[State, Any, Any, Any]] = []  # (State, raw, tree, frame) before
 
     def touch(self, state: State) -> None:
@@ -141,6 +142,17 @@ class Frame(FrameScope):
             raise TraceError(
                 f"{state.label} was {what} with a value from a function that was traced before. "
                 "Such a value is no number: return it from that function, or keep it in a State."
+            )
+
+    def refuse_waiting(self) -> None:
+        """Raises TraceError for an input that a later call would take: it would find none."""
+        left = [(key, owner) for inputs, key, owner in self.waiting if inputs.forget(key, self)]
+        if left:
+            key, owner = left[0]
+            raise TraceError(
+                f"{owner} was given the input {key!r} for its next step, but what is compiled ends "
+                "before that, so the input would be lost. Give it before the step that takes it: "
+                "spikes = pre.get_spike(), then the projection, then the populations."
             )
 
     def writes(self) -> list[State]:
@@ -270,6 +282,7 @@ class Traced:
                         frame.touch(state)
                 args, kwargs = join(self.tree, self.statics, leaves)
                 out = fun(*args, **kwargs)
+                frame.refuse_waiting()
                 self._note(frame)
                 written = [state._raw for state in self.written]
                 new = [state._raw for state in self.new]
