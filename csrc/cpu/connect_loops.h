@@ -39,7 +39,7 @@ struct Width {
 
 SPIKEXLA_HD Width width_of(const DrawRows& a, int64_t row) {
   const int64_t self = row + a.shift;
-  const bool skip = a.skip_self && self >= 0 && self < a.n_post;
+  const bool skip = a.skip_self && uint64_t(self) < uint64_t(a.n_post);
   return {uint32_t(a.n_post - skip), skip ? uint32_t(self) : ~uint32_t{0}};
 }
 

@@ -62,8 +62,8 @@ def fixed_num_pre(
     """Draws `k` sources for each target, uniformly and independently: a fixed in-degree.
 
     Rows hold the targets of each source, sorted, as everywhere. Arguments, errors and what the
-    result depends on are those of `fixed_num_post`, with the two sides exchanged; source i is target
-    `first_source + i` here too.
+    result depends on are those of `fixed_num_post`, with the two sides exchanged; but source i is
+    target `first_source + i` here too.
 
     >>> fixed_num_pre(1000, 500, 80, seed=1)
     CSR(shape=(1000, 500), nnz=40000)
