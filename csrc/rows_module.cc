@@ -54,10 +54,17 @@ RowValues drawn(const LawArguments& a) {
   return v;
 }
 
+void require_choices(const RowRule& r, int64_t row) {
+  const int64_t wanted = spikexla::begin_row(r, row + 1) - spikexla::begin_row(r, row);
+  const int64_t have = spikexla::choices(r, row);
+  require(wanted == 0 || have > 0, "no target to draw from");
+  require(!r.distinct || wanted <= have, "more targets than there are");
+}
+
 Rule make(const std::string& kind, uint64_t seed, int64_t n_pre, int64_t n_post, int64_t fan,
           double p, bool skip_self, bool distinct, std::optional<Vector<const int64_t>> indptr,
           std::optional<Vector<const int32_t>> targets, const std::optional<LawArguments>& weight,
-          const std::optional<LawArguments>& delay) {
+          const std::optional<LawArguments>& delay, int64_t shift) {
   require_range("n_pre", n_pre, 0, INT32_MAX);
   require_range("n_post", n_post, 1, INT32_MAX);
   require_range("fan", fan, 0, INT32_MAX);
@@ -71,10 +78,10 @@ Rule make(const std::string& kind, uint64_t seed, int64_t n_pre, int64_t n_post,
   r.fan = fan;
   r.p = p;
   r.skip_self = skip_self;
+  r.shift = require_range("shift", shift, -int64_t{INT32_MAX}, INT32_MAX);
   r.distinct = distinct;
   const bool given = r.kind == RowRule::kGiven;
   const bool sized = r.kind == RowRule::kSizes || (given && indptr);
-  int64_t widest = r.kind == RowRule::kFan ? fan : 0;
   if (sized) {
     require(bool(indptr), "indptr is missing");
     require_range("the length of indptr", int64_t(indptr->shape(0)), n_pre + 1, n_pre + 1);
@@ -82,6 +89,7 @@ Rule make(const std::string& kind, uint64_t seed, int64_t n_pre, int64_t n_post,
     std::copy_n(indptr->data(), n_pre + 1, made.indptr.get());
     r.indptr = made.indptr.get();
     require_ascending("indptr", r.indptr, n_pre);
+    int64_t widest = 0;
     for (int64_t i = 0; i < n_pre; ++i) widest = std::max(widest, r.indptr[i + 1] - r.indptr[i]);
     require_range("the longest row of indptr", widest, 0, INT32_MAX);
   }
@@ -91,11 +99,10 @@ Rule make(const std::string& kind, uint64_t seed, int64_t n_pre, int64_t n_post,
     require(have == total, "targets do not fit indptr: there are " + std::to_string(have) +
                                ", must be " + std::to_string(total));
     r.targets = made.targets->data();
-  } else {
-    require(widest == 0 || n_post - skip_self > 0, "no target to draw from");
-    // A row that is wider than n_post has no source to leave out.
-    require(!distinct || widest <= n_post - (skip_self && (!sized || n_pre <= n_post)),
-            "more targets than there are");
+  } else if (sized) {
+    for (int64_t i = 0; i < n_pre; ++i) require_choices(r, i);
+  } else if (r.kind == RowRule::kFan && n_pre > 0) {
+    require_choices(r, std::clamp<int64_t>(-shift, 0, n_pre - 1));  // no row has fewer targets
   }
   if (weight) r.weight = drawn(*weight);
   if (delay) r.delay = drawn(*delay);
@@ -148,7 +155,7 @@ void add_rows(nb::module_& m) {
   m.def("row_rule", &make, "kind"_a, "seed"_a, "n_pre"_a, "n_post"_a, "fan"_a = 0, "p"_a = 0.0,
         "skip_self"_a = false, "distinct"_a = false, nb::arg("indptr").noconvert() = nb::none(),
         nb::arg("targets").noconvert() = nb::none(), "weight"_a = nb::none(),
-        "delay"_a = nb::none());
+        "delay"_a = nb::none(), "shift"_a = 0);
   m.def("draw_law", &draw_law, "seed"_a, "law"_a, nb::arg("out").noconvert());
   m.def("count_rows", &count_rows, "rule"_a, nb::arg("indptr").noconvert());
   m.def("read_rows", &read_rows, "rule"_a, nb::arg("indptr").noconvert(),

@@ -99,6 +99,16 @@ WRONG = {
     },
     "draw_rows, n_post": lambda: N.draw_rows(0, 2**32, False, False, longs(0, 1), ints(1)),
     "draw_rows, no indptr": lambda: N.draw_rows(0, 9, False, False, longs(), ints(0)),
+    "draw_rows, shift": lambda: N.draw_rows(0, 9, True, False, longs(0, 1), ints(1), 2**31),
+    "draw_rows, itself alone": lambda: N.draw_rows(0, 1, True, False, longs(0, 0, 1), ints(1), -1),
+    "fill, shift": lambda: N.fixed_prob_fill(1, 9, 1.0, True, longs(0, 9), ints(9), -BIG),
+    "row_rule, shift": lambda: rule(skip_self=True, shift=-BIG),
+    "row_rule, one target less": lambda: rule(
+        fan=5, n_pre=9, skip_self=True, distinct=True, shift=-8
+    ),
+    "row_rule, one target less in a row": lambda: rule(
+        kind="sizes", indptr=longs(0, 0, 5), skip_self=True, distinct=True, shift=3
+    ),
     "fill, more than drawn": lambda: N.fixed_prob_fill(1, 100, 0.5, False, longs(0, 0), ints(0)),
     "fill, rows exchanged": lambda: N.fixed_prob_fill(1, 9, 1.0, False, longs(0, 8, 18), ints(18)),
     "read_rows of another length": lambda: N.read_rows(rule(), longs(0, 2, 6), ints(6)),
@@ -164,6 +174,10 @@ def test_what_is_not_wrong_is_taken():
     assert N.fixed_prob_count(1, 9, 1.0, False, longs(0, 0, 0)) is None
     N.fixed_prob_fill(1, 9, 1.0, False, longs(0, 9, 18), ints(18))
     N.read_rows(rule(), longs(0, 3, 6), ints(6))
+    # Beside a row that could draw nothing but itself.
+    N.draw_rows(0, 1, True, False, longs(0, 0, 1), ints(1), 0)
+    assert rule(fan=5, n_pre=9, skip_self=True, distinct=True, shift=-9)
+    assert rule(kind="sizes", indptr=longs(0, 4, 9), skip_self=True, distinct=True, shift=4)
 
 
 def test_a_rule_keeps_its_own_rows():

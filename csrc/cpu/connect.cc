@@ -43,8 +43,12 @@ void walk(const BernoulliRows& m, const Blocks& blocks, int64_t task, const Visi
   alignas(64) double gaps[kGaps];
   int64_t row = blocks.first(task), at = -1;
   const int64_t last = blocks.last(task);
-  const auto width = [&](int64_t i) { return m.n_post - (m.skip_self && i < m.n_post); };
-  int64_t wide = width(row), self = m.skip_self ? row : m.n_post;
+  // The target that a row leaves out, n_post for none.
+  const auto left_out = [&](int64_t i) {
+    const int64_t self = i + m.selves.shift;
+    return m.selves.skip_self && self >= 0 && self < m.n_post ? self : m.n_post;
+  };
+  int64_t self = left_out(row), wide = m.n_post - (self < m.n_post);
   abi::DrawGaps draw{m.seed, uint64_t(task), 0, kGaps, 1.0 / std::log1p(-m.p), gaps};
   for (;; draw.at += kGaps) {
     loops().draw_gaps(draw);
@@ -54,8 +58,8 @@ void walk(const BernoulliRows& m, const Blocks& blocks, int64_t task, const Visi
         at -= wide;
         end_row(row);
         if (++row == last) return;
-        wide = width(row);
-        self = m.skip_self ? row : m.n_post;
+        self = left_out(row);
+        wide = m.n_post - (self < m.n_post);
       }
       visit(row, at + (at >= self));
     }
@@ -64,7 +68,7 @@ void walk(const BernoulliRows& m, const Blocks& blocks, int64_t task, const Visi
 
 }  // namespace
 
-void draw_rows(uint64_t seed, int64_t n_pre, int64_t n_post, const int64_t* indptr, bool skip_self,
+void draw_rows(uint64_t seed, int64_t n_pre, int64_t n_post, const int64_t* indptr, Selves selves,
                bool distinct, int32_t* targets) {
   const int64_t total = indptr[n_pre];
   if (total == 0) return;
@@ -75,7 +79,9 @@ void draw_rows(uint64_t seed, int64_t n_pre, int64_t n_post, const int64_t* indp
       const int64_t end = std::min(i + abi::kDrawLanes, blocks.last(task));
       int64_t fan = 0;
       for (int64_t r = i; r < end; ++r) fan = std::max(fan, indptr[r + 1] - indptr[r]);
-      if (fan) draw({seed, i, end, fan, n_post, skip_self, distinct, indptr, targets, nullptr});
+      if (fan)
+        draw({seed, i, end, fan, n_post, selves.skip_self, distinct, selves.shift, indptr, targets,
+              nullptr});
     }
   });
 }

@@ -6,8 +6,14 @@
 
 namespace spikexla {
 
+// With `skip_self`, source i does not reach target i + shift, which is itself.
+struct Selves {
+  bool skip_self;
+  int64_t shift;
+};
+
 // indptr[i + 1] - indptr[i] targets for source i, uniform.
-void draw_rows(uint64_t seed, int64_t n_pre, int64_t n_post, const int64_t* indptr, bool skip_self,
+void draw_rows(uint64_t seed, int64_t n_pre, int64_t n_post, const int64_t* indptr, Selves selves,
                bool distinct, int32_t* targets);
 
 // In two passes, so that memory is asked for once and in full: the first fills indptr (n_pre + 1),
@@ -16,7 +22,7 @@ struct BernoulliRows {
   uint64_t seed;
   int64_t n_pre, n_post;
   double p;
-  bool skip_self;
+  Selves selves;
 };
 void fixed_prob_count(const BernoulliRows& rows, int64_t* indptr);
 bool fixed_prob_fill(const BernoulliRows& rows, const int64_t* indptr, int32_t* targets);

@@ -38,8 +38,9 @@ struct Width {
 };
 
 SPIKEXLA_HD Width width_of(const DrawRows& a, int64_t row) {
-  const bool skip = a.skip_self && row < a.n_post;
-  return {uint32_t(a.n_post - skip), skip ? uint32_t(row) : ~uint32_t{0}};
+  const int64_t self = row + a.shift;
+  const bool skip = a.skip_self && uint64_t(self) < uint64_t(a.n_post);
+  return {uint32_t(a.n_post - skip), skip ? uint32_t(self) : ~uint32_t{0}};
 }
 
 // Draws 0 .. fan of rows [row, row + kLanes) into room[draw][lane].
@@ -47,9 +48,9 @@ inline void draw_lanes(const DrawRows& a, int64_t row, uint32_t* room) {
   uint32_t n[kLanes], self[kLanes], refused[kLanes], words[4][kLanes];
   for (int64_t l = 0; l < kLanes; ++l) {
     const Width w = width_of(a, row + l);
-    n[l] = w.n;
+    n[l] = w.n ? w.n : 1;  // a row without targets draws nothing that is kept
     self[l] = w.self;
-    refused[l] = uint32_t(-w.n) % w.n;
+    refused[l] = uint32_t(-n[l]) % n[l];
   }
   for (int64_t q = 0; q * 4 < a.fan; ++q) {
     for (int64_t l = 0; l < kLanes; ++l) {

@@ -24,8 +24,9 @@ struct Width {
 };
 
 Width width_of(const RowRule& r, int64_t row) {
-  const bool skip = r.skip_self && row < r.n_post;
-  return {r.n_post - skip, skip ? row : r.n_post};
+  const int64_t self = row + r.shift;
+  const bool skip = r.skip_self && self >= 0 && self < r.n_post;
+  return {r.n_post - skip, skip ? self : r.n_post};
 }
 
 // `n` sorted uniform draws without a sort: the partial sums of n + 1 exponential gaps, divided by
@@ -137,6 +138,8 @@ void each_block(const RowRule& r, int64_t work, const Body& body) {
 
 }  // namespace
 
+int64_t choices(const RowRule& r, int64_t row) { return width_of(r, row).n; }
+
 double expected_synapses(const RowRule& r) {
   const double pairs = double(r.n_pre) * double(r.n_post);
   switch (r.kind) {
@@ -164,9 +167,9 @@ int64_t count_row(const RowRule& r, int64_t row) {
     case RowRule::kProb:
       return bernoulli(r, row, [](int64_t, int32_t) {});
     case RowRule::kAll:
-      return width_of(r, row).n;
+      return choices(r, row);
     case RowRule::kOneToOne:
-      return row < r.n_post && !r.skip_self;
+      return row < r.n_post && !(r.skip_self && r.shift == 0);
   }
   return 0;
 }

@@ -31,7 +31,8 @@ struct RowRule {
   uint64_t seed = 0;
   int64_t n_pre = 0, n_post = 0, fan = 0;
   double p = 0;
-  bool skip_self = false, distinct = false;  // no target i in row i; no target twice in a row
+  bool skip_self = false, distinct = false;  // no source onto itself; no target twice in a row
+  int64_t shift = 0;                         // source i is target i + shift, if there is one
   const int64_t* indptr = nullptr;
   const int32_t* targets = nullptr;
   RowValues weight, delay;
@@ -39,6 +40,9 @@ struct RowRule {
 
 // The purposes of draws that are values (cpu/connect_loops.h).
 inline constexpr uint32_t kWeightStream = 0x40000, kDelayStream = 0x50000;
+
+// How many targets a row may have.
+int64_t choices(const RowRule& rule, int64_t row);
 
 // About how many synapses there are in all, without drawing any.
 double expected_synapses(const RowRule& rule);

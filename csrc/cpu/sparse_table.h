@@ -49,13 +49,14 @@ inline constexpr int64_t kDrawLanes = 16;    // rows drawn side by side
 inline constexpr int64_t kNetworkFan = 512;  // longer rows are sorted one by one
 inline constexpr double kFarAway = 1e18;     // a gap that no row reaches over
 
-// Rows [first, last) of sorted targets, uniform in [0, n_post) or, with `skip_self` in rows
-// i < n_post, in that without i. Row i fills targets[begins[i], begins[i + 1]); `fan` is the
-// largest row of [first, last).
+// Rows [first, last) of sorted targets, uniform in [0, n_post) or, with `skip_self`, in that
+// without target i + shift of row i, which is source i itself. Row i fills targets[begins[i],
+// begins[i + 1]); `fan` is the largest row of [first, last).
 struct DrawRows {
   uint64_t seed;
   int64_t first, last, fan, n_post;
   bool skip_self, distinct;
+  int64_t shift;
   const int64_t* begins;
   int32_t* targets;  // of row 0
   uint32_t* room;    // draw_room() words

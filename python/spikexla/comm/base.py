@@ -34,6 +34,8 @@ class EventComm(Module):
     """
 
     stored: bool = True  # whether the synapses are, or may become, arrays
+    allow_autapses: bool = True  # whether the rule they were drawn from does
+    first_source: int | None = None  # see `EventFixedProb`; None: nobody said
 
     def __init__(
         self,

@@ -31,9 +31,10 @@ class EventDrawn(EventComm):
     `FixedTotal(k)` or `FixedProb(p)`. weight: a distribution of `spikexla.connect`, or what
     `EventComm` takes. delay: None, a distribution, or what a projection takes, in ms. seed: an
     integer that makes the draws repeatable; None draws one from `spikexla.random`.
-    allow_autapses=False: no pairs (i, i). allow_multapses=False: no pair twice. stored=False: the
-    engine of `sx.simulate` draws the synapses of a source anew whenever it spikes, so that memory
-    does not bound their number; results are the same, and a spike takes longer.
+    allow_autapses, first_source: see `EventFixedProb`. allow_multapses=False: no pair twice.
+    stored=False: the engine of `sx.simulate` draws the synapses of a source anew whenever it
+    spikes, so that memory does not bound their number; results are the same, and a spike takes
+    longer.
 
     `conn`, `weight` and `delay` are drawn when first read; `description` is what they are drawn
     from. A drawn weight joins the states of the module then. `sx.simulate` packs the synapses
@@ -61,6 +62,7 @@ class EventDrawn(EventComm):
         seed: int | None = None,
         allow_autapses: bool = True,
         allow_multapses: bool = True,
+        first_source: int | None = None,
         stored: bool = True,
         name: str | None = None,
         param_type: type = ParamState,
@@ -69,7 +71,7 @@ class EventDrawn(EventComm):
         self.in_size = shape_of(in_size, "EventDrawn: in_size")
         self.out_size = shape_of(out_size, "EventDrawn: out_size")
         self.rule, self.param_type, self.seed = rule, param_type, drawn_seed(seed)
-        self.stored = stored
+        self.stored, self.allow_autapses, self.first_source = stored, allow_autapses, first_source
         self.description = describe(
             rule,
             math.prod(self.in_size),
@@ -79,6 +81,7 @@ class EventDrawn(EventComm):
             allow_multapses,
             weight.law(_weight_number) if isinstance(weight, Distribution) else None,
             _delay_law(delay) if isinstance(delay, Distribution) else None,
+            0 if first_source is None else first_source,
         )
         unit = weight.unit if isinstance(weight, Distribution) else None
         self._unit = None if unit is None else unit_name(1.0 * unit)

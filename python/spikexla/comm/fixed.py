@@ -15,7 +15,7 @@ from .base import EventComm, drawn_seed
 
 
 class _EventFixed(EventComm, abc.ABC):
-    """Draws its connections with `draw(n_pre, n_post, seed=...)`."""
+    """Draws its connections with `draw(n_pre, n_post, seed=..., allow_autapses=..., ...)`."""
 
     @abc.abstractmethod
     def __init__(
@@ -25,6 +25,8 @@ class _EventFixed(EventComm, abc.ABC):
         out_size: Size,
         weight: Any,
         seed: int | None,
+        allow_autapses: bool,
+        first_source: int | None,
         name: str | None,
         param_type: type,
     ) -> None:
@@ -33,9 +35,10 @@ class _EventFixed(EventComm, abc.ABC):
             for size, what in ((in_size, "in_size"), (out_size, "out_size"))
         ]
         seed = drawn_seed(seed)
-        conn = draw(*sizes, seed=seed)
+        first = 0 if first_source is None else first_source
+        conn = draw(*sizes, seed=seed, allow_autapses=allow_autapses, first_source=first)
         super().__init__(in_size, out_size, conn, weight, name=name, param_type=param_type)
-        self.seed = seed
+        self.seed, self.allow_autapses, self.first_source = seed, allow_autapses, first_source
 
 
 class EventFixedProb(_EventFixed):
@@ -43,6 +46,9 @@ class EventFixedProb(_EventFixed):
 
     in_size, out_size: numbers of sources and targets. weight: see `EventComm`. seed: an integer
     that makes the connections repeatable; None draws one from `spikexla.random`.
+    allow_autapses=False: no neuron reaches itself, where source i is target `first_source + i`.
+    first_source: where the sources begin in the target population, if they are a part of it:
+    `first_source=80` for sources `spikes[80:]`. A projection refuses to guess it.
 
     >>> import spikexla as sx
     >>> sx.EventFixedProb(100, 50, 1.0, 0.6, seed=1).conn
@@ -58,11 +64,12 @@ class EventFixedProb(_EventFixed):
         *,
         seed: int | None = None,
         allow_autapses: bool = True,
+        first_source: int | None = None,
         name: str | None = None,
         param_type: type = ParamState,
     ) -> None:
-        draw = functools.partial(fixed_prob, p=prob, allow_autapses=allow_autapses)
-        super().__init__(draw, in_size, out_size, weight, seed, name, param_type)
+        draw, flags = functools.partial(fixed_prob, p=prob), (allow_autapses, first_source)
+        super().__init__(draw, in_size, out_size, weight, seed, *flags, name, param_type)
         self.prob = prob
 
 
@@ -89,6 +96,7 @@ class EventFixedNumConn(_EventFixed):
         allow_multi_conn: bool = True,
         seed: int | None = None,
         allow_autapses: bool = True,
+        first_source: int | None = None,
         name: str | None = None,
         param_type: type = ParamState,
     ) -> None:
@@ -111,9 +119,9 @@ class EventFixedNumConn(_EventFixed):
             fixed_num_post if forward else fixed_num_pre,
             k=conn_num,
             allow_multapses=allow_multi_conn,
-            allow_autapses=allow_autapses,
         )
-        super().__init__(draw, in_size, out_size, conn_weight, seed, name, param_type)
+        flags = allow_autapses, first_source
+        super().__init__(draw, in_size, out_size, conn_weight, seed, *flags, name, param_type)
         self.conn_num = conn_num
 
 
@@ -137,11 +145,11 @@ class EventFixedTotal(_EventFixed):
         seed: int | None = None,
         allow_autapses: bool = True,
         allow_multapses: bool = True,
+        first_source: int | None = None,
         name: str | None = None,
         param_type: type = ParamState,
     ) -> None:
-        draw = functools.partial(
-            fixed_total, total=total, allow_autapses=allow_autapses, allow_multapses=allow_multapses
-        )
-        super().__init__(draw, in_size, out_size, weight, seed, name, param_type)
+        draw = functools.partial(fixed_total, total=total, allow_multapses=allow_multapses)
+        flags = allow_autapses, first_source
+        super().__init__(draw, in_size, out_size, weight, seed, *flags, name, param_type)
         self.total = total

@@ -235,6 +235,16 @@ def count(name: str, value: Any, *, least: int = 1) -> int:
     return number
 
 
+def check_first_source(value: Any) -> int:
+    """The target that source 0 is; below 0 where the sources begin before the targets."""
+    return count("first_source", value, least=-LARGEST_INT32)
+
+
+def selves(n_pre: int, n_post: int, first_source: int) -> range:
+    """The sources that are targets too: source i is target `first_source + i`."""
+    return range(max(0, -first_source), min(n_pre, n_post - first_source))
+
+
 def total_count(name: str, value: Any) -> int:
     """`value` as a number of synapses: an int of at least 0, which may pass that of int32."""
     number = _integer(name, value)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import CSR, check_seed, count, empty, trusted_csr
+from .base import CSR, check_first_source, check_seed, count, empty, selves, trusted_csr
 
 PAIRS = 1 << 20  # looked at together; part of what the seed means, so never change it
 
@@ -20,13 +20,14 @@ def distance(
     seed: int,
     period: Any = None,
     allow_autapses: bool = True,
+    first_source: int = 0,
 ) -> CSR:
     """Connects each pair independently, with `probability(d)` at the distance d; rows come sorted.
 
     pre, post: positions, `(n,)` or `(n, axes)`, in one unit of length. probability: a function of
     an array of distances to probabilities in [0, 1]. period: the lengths of a periodic space (one,
     or one an axis), where distances go the short way round; None for an open one. With
-    `allow_autapses=False` pairs (i, i) are left out.
+    `allow_autapses=False` pairs (i, first_source + i) are left out: see `fixed_prob`.
 
     Every pair is looked at, so the time grows with `n_pre * n_post`; memory with the synapses. The
     result depends on the arguments alone.
@@ -46,6 +47,7 @@ def distance(
         )
     lengths = None if period is None else _period(period, pre.shape[1])
     seed, n_post = check_seed(seed), count("n_post", post.shape[0])
+    first_source = check_first_source(first_source)
     indptr, rows = np.zeros(pre.shape[0] + 1, np.int64), []
     for first, far in _blocks(pre, post, lengths):
         chance = _checked(probability, far)
@@ -53,8 +55,8 @@ def distance(
         key = np.array([seed, first], np.uint64)
         hit = np.random.RandomState(np.random.Philox(key=key)).random_sample(far.shape) < chance
         if not allow_autapses:
-            own = np.arange(first, min(first + far.shape[0], n_post))
-            hit[own - first, own] = False
+            alone = np.array(selves(far.shape[0], n_post, first_source + first), np.int64)
+            hit[alone, alone + first_source + first] = False
         indptr[first + 1 : first + 1 + far.shape[0]] = hit.sum(axis=1)
         rows.append(np.nonzero(hit)[1].astype(np.int32))
         if first == 0:

@@ -11,6 +11,7 @@ from ..ops import library
 from .base import (
     CSR,
     FixedFanOut,
+    check_first_source,
     check_seed,
     count,
     empty,
@@ -42,6 +43,7 @@ class Description:
     allow_multapses: bool = True
     weight: Law | None = None
     delay: Law | None = None
+    first_source: int = 0
 
     def native(self) -> Any:
         """The rule that `csrc/cpu/rows.h` reads row by row."""
@@ -76,7 +78,14 @@ class Description:
         return Drawn(trusted_fan_out(targets.reshape(shape), self.n_post), weight, delay)
 
     def _pairs(self) -> Pairs:
-        return Pairs(self.n_pre, self.n_post, self.seed, self.allow_autapses, self.allow_multapses)
+        return Pairs(
+            self.n_pre,
+            self.n_post,
+            self.seed,
+            self.allow_autapses,
+            self.allow_multapses,
+            self.first_source,
+        )
 
 
 def draw(
@@ -87,14 +96,16 @@ def draw(
     seed: int,
     allow_autapses: bool = True,
     allow_multapses: bool = True,
+    first_source: int = 0,
     weight: Distribution | None = None,
     delay: Distribution | None = None,
 ) -> Drawn:
     """The synapses of a rule, rows sorted, with a weight and a delay each where laws are given.
 
-    allow_autapses=False: no pairs (i, i). allow_multapses=False: no pair twice. The result depends
-    on the arguments alone, not on the machine or its number of threads. Most rules draw a row from
-    the seed and its number alone: other synapses than those of `fixed_prob` and its like.
+    allow_autapses=False: no pairs (i, first_source + i), which are a neuron and itself: see
+    `fixed_prob`. allow_multapses=False: no pair twice. The result depends on the arguments alone,
+    not on the machine or its number of threads. Most rules draw a row from the seed and its number
+    alone: other synapses than those of `fixed_prob` and its like.
 
     Errors: ValueError for a rule that cannot be kept, MemoryError before memory is asked for.
 
@@ -103,8 +114,9 @@ def draw(
     >>> conn, weight.shape, delay
     (CSR(shape=(100, 50), nnz=8000), (8000,), None)
     """
-    laws = (None if law is None else law.law(float) for law in (weight, delay))
-    return describe(rule, n_pre, n_post, seed, allow_autapses, allow_multapses, *laws).build()
+    laws = [None if law is None else law.law(float) for law in (weight, delay)]
+    flags = allow_autapses, allow_multapses
+    return describe(rule, n_pre, n_post, seed, *flags, laws[0], laws[1], first_source).build()
 
 
 def describe(
@@ -116,11 +128,13 @@ def describe(
     multapses: bool,
     weight: Law | None,
     delay: Law | None,
+    first_source: int = 0,
 ) -> Description:
     """A checked `Description`."""
     if not isinstance(rule, Rule):
         raise TypeError(f"rule={rule!r} must be a rule of spikexla.connect, like FixedProb(0.1).")
     n_pre, n_post, seed = count("n_pre", n_pre), count("n_post", n_post), check_seed(seed)
-    made = Description(rule, n_pre, n_post, seed, autapses, multapses, weight, delay)
+    flags, first_source = (autapses, multapses), check_first_source(first_source)
+    made = Description(rule, n_pre, n_post, seed, *flags, weight, delay, first_source)
     rule.check(made._pairs())
     return made

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from ..ops import library
-from .base import CSR, check_seed, count, empty, total_count, trusted_csr
+from .base import (
+    CSR,
+    check_first_source,
+    check_seed,
+    count,
+    empty,
+    selves,
+    total_count,
+    trusted_csr,
+)
 
 
 def fixed_total(
@@ -16,13 +25,14 @@ def fixed_total(
     seed: int,
     allow_autapses: bool = True,
     allow_multapses: bool = True,
+    first_source: int = 0,
 ) -> CSR:
     """Draws `total` pairs (source, target) uniformly and independently; rows come sorted.
 
     With `allow_multapses=False` the pairs differ: every set of `total` pairs is equally likely.
-    With `allow_autapses=False` pairs (i, i) are left out. The numbers of synapses of the sources
-    are drawn first, then the targets of each. The result depends on the arguments alone, not on
-    the machine or its number of threads.
+    With `allow_autapses=False` pairs (i, first_source + i) are left out: see `fixed_prob`. The
+    numbers of synapses of the sources are drawn first, then the targets of each. The result depends
+    on the arguments alone, not on the machine or its number of threads.
 
     Errors: ValueError for a `total` that cannot be had, MemoryError before memory is asked for.
 
@@ -31,30 +41,36 @@ def fixed_total(
     """
     n_pre, n_post, seed = count("n_pre", n_pre), count("n_post", n_post), check_seed(seed)
     total = total_count("total", total)
-    widths = checked_widths(n_pre, n_post, total, allow_autapses, allow_multapses)
+    first_source, skip_self = check_first_source(first_source), not allow_autapses
+    alone = selves(n_pre, n_post, first_source) if skip_self else range(0)
+    widths = checked_widths(n_pre, n_post, total, alone, allow_multapses)
     targets = empty((total,), np.int32, f"{total} synapses")
     indptr = row_starts(seed, widths, total, allow_multapses)
-    native = library.native()
-    native.draw_rows(seed, n_post, not allow_autapses, not allow_multapses, indptr, targets)
+    library.native().draw_rows(
+        seed, n_post, skip_self, not allow_multapses, indptr, targets, first_source
+    )
     return trusted_csr(indptr, targets, n_post)
 
 
 def checked_widths(
-    n_pre: int, n_post: int, total: int, autapses: bool, multapses: bool
+    n_pre: int, n_post: int, total: int, alone: range, multapses: bool
 ) -> np.ndarray:
-    """The number of targets that each source may have; raises if `total` cannot be drawn."""
+    """The number of targets that each source may have; raises if `total` cannot be drawn.
+
+    alone: the sources that are among the targets and may not reach themselves.
+    """
     widths = np.full(n_pre, n_post, np.int64)
-    widths[:n_post] -= not autapses
+    widths[alone.start : alone.stop] -= 1
     pairs = int(widths.sum())
     if total > 0 and widths.min() == 0:
         raise ValueError(
-            "n_post=1 with allow_autapses=False leaves source 0 no target. Allow autapses, or "
-            "total=0."
+            f"n_post=1 with allow_autapses=False leaves source {alone[0]} no target. Allow "
+            "autapses, or total=0."
         )
     if total > pairs and not multapses:
         raise ValueError(
             f"total={total} different pairs cannot be had from {pairs} (n_pre={n_pre}, "
-            f"n_post={n_post}{'' if autapses else ', without autapses'}). Lower total, or "
+            f"n_post={n_post}{', without autapses' if alone else ''}). Lower total, or "
             "allow_multapses=True."
         )
     return widths

@@ -20,12 +20,17 @@ def one_to_one(n: int) -> FixedFanOut:
     return trusted_fan_out(targets, n)
 
 
-def all_to_all(n_pre: int, n_post: int, *, allow_autapses: bool = True) -> CSR:
-    """Connects every source to every target; `allow_autapses=False` leaves pairs (i, i) out.
+def all_to_all(
+    n_pre: int, n_post: int, *, allow_autapses: bool = True, first_source: int = 0
+) -> CSR:
+    """Connects every source to every target; but with `allow_autapses=False` none to itself.
+
+    first_source: see `fixed_prob`.
 
     Errors: ValueError for sizes below 1, MemoryError before memory is asked for.
 
     >>> all_to_all(3, 3, allow_autapses=False).indices.tolist()
     [1, 2, 0, 2, 0, 1]
     """
-    return fixed_prob(n_pre, n_post, 1.0, seed=0, allow_autapses=allow_autapses)
+    flags = {"allow_autapses": allow_autapses, "first_source": first_source}
+    return fixed_prob(n_pre, n_post, 1.0, seed=0, **flags)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..ops import library
-from .base import CSR, count, total_count
+from .base import CSR, count, selves, total_count
 from .distance import distance
 from .fixed_num import fixed_num_pre
 from .fixed_total import checked_widths, row_starts
@@ -25,6 +25,14 @@ class Pairs:
     seed: int
     autapses: bool
     multapses: bool
+    first_source: int = 0  # source i is target first_source + i
+
+    @property
+    def alone(self) -> range:
+        """The sources that are among the targets and may not reach themselves."""
+        if self.autapses:
+            return range(0)
+        return selves(self.n_pre, self.n_post, self.first_source)
 
     def rule(self, kind: str, **fields: Any) -> Any:
         """The native rule of this kind."""
@@ -35,6 +43,7 @@ class Pairs:
             n_post=self.n_post,
             skip_self=not self.autapses,
             distinct=not self.multapses,
+            shift=self.first_source,
             **fields,
         )
 
@@ -45,7 +54,7 @@ class Pairs:
 
     def check_choices(self, k: int, size: int, drawn: str) -> None:
         """Raises if `k` of `size` neurons cannot be drawn."""
-        choices = size if self.autapses else size - 1
+        choices = size - (len(self.alone) > 0)
         if k > 0 and choices == 0:
             raise ValueError(
                 f"one neuron without autapses has no {drawn} to draw. Allow autapses, or 0."
@@ -120,6 +129,7 @@ class FixedInDegree(Rule):
             seed=pairs.seed,
             allow_multapses=pairs.multapses,
             allow_autapses=pairs.autapses,
+            first_source=pairs.first_source,
         )
         return pairs.given(conn, **values)
 
@@ -134,7 +144,7 @@ class FixedTotal(Rule):
         total_count("k", self.k)
 
     def native(self, pairs: Pairs, **values: Any) -> Any:
-        widths = checked_widths(pairs.n_pre, pairs.n_post, self.k, pairs.autapses, pairs.multapses)
+        widths = checked_widths(pairs.n_pre, pairs.n_post, self.k, pairs.alone, pairs.multapses)
         starts = row_starts(pairs.seed, widths, self.k, pairs.multapses)
         return pairs.rule("sizes", indptr=starts, **values)
 
@@ -168,6 +178,7 @@ class Distance(Rule):
             seed=pairs.seed,
             period=self.period,
             allow_autapses=pairs.autapses,
+            first_source=pairs.first_source,
         )
         return pairs.given(conn, **values)
 
@@ -190,6 +201,6 @@ class OneToOne(Rule):
                 f"OneToOne connects equal sizes, but there are {pairs.n_pre} sources and "
                 f"{pairs.n_post} targets. Take a view of the larger side."
             )
-        if not pairs.autapses:
+        if pairs.alone and pairs.first_source == 0:
             raise ValueError("OneToOne with allow_autapses=False connects nothing. Allow them.")
         return pairs.rule("one_to_one", **values)

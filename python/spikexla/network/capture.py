@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import environ
+from ..comm.selves import check_sources
 from ..dynamics import Inputs
 from ..module import Module
 from ..neuron.base import Neuron
@@ -113,9 +114,18 @@ class SpikeView:
 
 def capture(net: Module, inputs: tuple) -> Plan:
     """The plan of `net.update(*inputs)`. Raises NotAPlan, which says what stands in the way."""
-    names = names_of(net)
-    nodes = list(net.nodes().values())
     notes: list[tuple[str, Any, Any]] = []
+    names = names_of(net)
+    try:
+        return _captured(net, inputs, notes, names)
+    finally:  # a loop would not see whose spikes it is given
+        for what, node, given in notes:
+            if what == "feed" and given and isinstance(given[0], SpikeView):
+                _check_autapses(node, given[0], names)
+
+
+def _captured(net: Module, inputs: tuple, notes: list, names: dict[int, str]) -> Plan:
+    nodes = list(net.nodes().values())
 
     def step() -> list[Any]:
         net.update(*inputs)
@@ -221,6 +231,12 @@ def _plan(nodes: list[Module], notes: list, names: dict[int, str]) -> Plan:
         if name not in {k.model for k in kernels().values()}:
             raise NotAPlan(population, "kernel", name=name)
     return Plan(populations, drives, ports, fed, random)
+
+
+def _check_autapses(node: Projection, view: SpikeView, names: dict[int, str]) -> None:
+    if view.neuron is node.post and len(view.neuron.in_size) == 1:
+        population = names[id(view.neuron)]
+        check_sources(names[id(node)], node.comm, population, view.low, view.high)
 
 
 def _drawn(

@@ -16,6 +16,7 @@ from ..ops.network_run import Poisson, Population, Port, network_run
 from ..ops.neuron_kernel import NeuronKernel
 from ..ops.wiring import Wiring
 from ..synapse.coba import COBA
+from ..transform.storing import at_once
 from . import record as records
 from . import under_way
 from .capture import Fed, Plan
@@ -128,7 +129,12 @@ class Engine:
         """Runs a chunk from step `at` of the clock on; returns the rasters, then the traces."""
         phases = self.watched.phases(at)
         after, rasters, rows = self.compiled[steps](self._values(), self.constants, phases)
-        states, gs, histories, generators = after
+        jax.block_until_ready((after, rasters, rows))
+        at_once(functools.partial(self._write, *after))
+        return [*rasters, *self.watched.samples(rows, steps, at)]
+
+    def _write(self, states: list, gs: list, histories: list, generators: list) -> None:
+        """Gives the States what a chunk made of `_values`."""
         for p, state in zip(self.populations, states, strict=True):
             p.set_kernel_state(state)
         for its, values in zip(self.plan.ports, gs, strict=True):
@@ -139,8 +145,6 @@ class Engine:
         for its, values in zip(self.plan.random, generators, strict=True):
             for p, rng in zip(its, values, strict=True):
                 p.rng.value = rng
-        jax.block_until_ready((rasters, rows, states))
-        return [*rasters, *self.watched.samples(rows, steps, at)]
 
 
 def _shape(x: Any) -> jax.ShapeDtypeStruct:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import environ
+from ..comm.selves import check_targets
 from ..dynamics import Deferred, Dynamics
 from ..module import Batch, Module
 from ..ops.wiring import DrawnDelays
@@ -67,6 +68,7 @@ class Projection(Module):
                 f"{kind}: comm has out_size {out_size}, but post has {post.in_size} neurons. Give "
                 "comm the out_size of post."
             )
+        check_targets(kind, comm)
         self.modules, self.comm = list(modules), comm
         self._post = _Ref(post)
         self._delay = None

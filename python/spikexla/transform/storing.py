@@ -17,7 +17,19 @@ from ..active import ACTIVE, EPOCH, LOST, TRACE_LOCK
 from ..atomic import call
 from ..state import LEAF, State, has_tracer
 from ..value import NOTHING
-from .trace import Traced, has_hook
+from .trace import Frame, Traced, commit, has_hook
+
+
+def at_once(write: Callable[[], Any]) -> None:
+    """Calls `write`, which gives values to States, so that nobody finds some of them without.
+
+    Until it returns, each State is as before to all other threads; then all have their values.
+    """
+    with Frame(lambda _, state: state._raw) as frame:
+        write()
+        written = frame.writes()
+        values, trees = [state._raw for state in written], [state._tree for state in written]
+    commit(written, values, trees)
 
 
 def run_and_store(
