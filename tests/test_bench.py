@@ -34,7 +34,7 @@ def test_every_suite_has_a_tiny_size_here():
     assert set(SIZES) == set(SUITES)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("suite", SUITES)
 def test_competitors_agree_and_are_timed(suite):
     rows = list(importlib.import_module(f"spikexla.bench.{suite}").rows([SIZES[suite]], TINY))

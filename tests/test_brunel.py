@@ -71,6 +71,7 @@ def theirs():
 WITHIN = {"SR": 0.02, "SI fast": 0.02, "AI": 0.02, "SI slow": 0.2}
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("regime", REGIMES)
 def test_rates_are_those_of_nest(ours, theirs, regime):
     assert ours[regime] == pytest.approx(theirs[regime], rel=WITHIN[regime])

@@ -100,6 +100,7 @@ def test_35_the_guides_initialisers():
     assert jnp.allclose(Q @ Q.T, jnp.eye(100), atol=1e-5)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("made", "shape"),
     [

@@ -15,6 +15,7 @@ from spikexla.checkpoint import CheckpointError
 from spikexla.transform import jit
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("rate", [None, 0.1], ids=["scheduled", "constant"])
 def test_a_run_goes_on_bit_for_bit(path, rate):
     net, optimizer = learner(rate)

@@ -50,6 +50,7 @@ class Large(nn.Module):
         self.w = [ParamState(jnp.zeros(20_000)) for _ in range(4)]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("how", ["file", "folder", "manager"])
 def test_killed_at_any_moment_a_whole_checkpoint_is_left(tmp_path, how):
     path = tmp_path / ("run.pkl" if how == "file" else "run")

@@ -106,6 +106,7 @@ def test_a_timestamp_that_is_no_whole_number_is_damage(tmp_path):
 
 
 # When one of several reads fails, orbax closes its event loop before the others have come back.
+@pytest.mark.sampled(2)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_file_is_one_clear_error(path):
     """Whatever happens to a file of it: the right values or a CheckpointError, never others."""

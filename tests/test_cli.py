@@ -34,6 +34,7 @@ def test_durations(text, ms):
     assert options.duration(text) == pytest.approx(ms)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_digits_are_learned(backend, capsys):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed: no digits")

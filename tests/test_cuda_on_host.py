@@ -85,6 +85,7 @@ def test_every_size_of_block(lanes, on_host):
     same_bits(*on_host(scan(CASES[0]), *operands))
 
 
+@pytest.mark.sampled(1)
 @every_case
 def test_axes_that_repeat(case, on_host):
     """Nested vmap: trials of a batch, shared parameters, inputs that only some axes have."""

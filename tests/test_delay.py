@@ -118,6 +118,7 @@ def function(delay):
     return sx.CurrentProj(comm=comm, out=sx.CUBA(), post=sx.LIF(POST), delay=delay)
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("make", [delta, current, function, lambda d: onto(fan(), d)])
 @pytest.mark.parametrize("k", [1, 31, 32, 45])
 def test_a_delay_of_k_steps_shifts_the_input_by_k(dt, make, k):

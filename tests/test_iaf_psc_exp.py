@@ -251,6 +251,7 @@ RECURRENT = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", RECURRENT)
 @pytest.mark.parametrize("precision", [32, 64])
 def test_the_engine_steps_it_with_the_bits_of_the_loop(dt, precision, kind):

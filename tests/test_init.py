@@ -44,7 +44,7 @@ def shape_for(recipe):
     return (3, 4, 6) if isinstance(recipe, init.DeltaOrthogonal) else (6, 4)
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("recipe", ALL, ids=lambda r: type(r).__name__)
 def test_every_initialiser(recipe):
     shape = shape_for(recipe)
@@ -72,6 +72,7 @@ def test_the_list_here_is_complete():
     assert {type(r) for r in ALL} == kinds
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("recipe", ALL, ids=lambda r: type(r).__name__)
 def test_units(recipe):
     import brainunit as u

@@ -98,6 +98,7 @@ def same_bits(net, other):
 # -- the engine is the loop -----------------------------------------------------------------------
 
 
+@pytest.mark.sampled(1)
 @every_network
 def test_the_engine_makes_the_spikes_and_states_of_the_loop(name, double):
     fast, slow = NETWORKS[name](), NETWORKS[name]()
@@ -109,6 +110,7 @@ def test_the_engine_makes_the_spikes_and_states_of_the_loop(name, double):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.sampled(1)
 @every_network
 def test_the_engine_is_stepping_by_hand(name, double):
     net, by_hand = NETWORKS[name](), NETWORKS[name]()

@@ -32,6 +32,7 @@ def threads(monkeypatch):
     native.set_thread_limit(before)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 def test_synapses_that_are_not_stored_give_the_same_bits(case, threads):
     its = RULES[case[0]], WEIGHTS[case[1]], DELAYS[case[2]]

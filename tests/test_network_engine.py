@@ -91,6 +91,7 @@ def test_the_engine_is_the_loop(delay):
         np.testing.assert_array_equal(after[name], want[name], err_msg=name)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("delay", DELAYS)
 def test_threads_chunks_and_stops_change_no_bit(delay, setting):
     whole, want = run(Net(delay), 200)

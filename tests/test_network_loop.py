@@ -44,6 +44,7 @@ def driven(batch):
     return net, lead, 10.0 + 7.0 * np.arange(math.prod(lead) * 5).reshape(*lead, 5)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("batch", "chunk"), [*((batch, 0.9) for batch in BATCHES), (3, 9.0)], ids=str
 )

@@ -43,6 +43,7 @@ print("then", float(run(jnp.full(N, first), held)[0][0].min()))
 """
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("first", [2.0, 0.0], ids=["before the first step", "in a later step"])

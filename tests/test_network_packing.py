@@ -28,6 +28,7 @@ def threads():
     native.set_thread_limit(before)
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 def test_a_rule_and_its_arrays_are_the_same_network(case, threads):
     its = RULES[case[0]], WEIGHTS[case[1]], DELAYS[case[2]]

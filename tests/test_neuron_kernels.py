@@ -279,6 +279,7 @@ def test_remat_changes_no_gradient(case):
     assert_same(again, plain, 1e-14)
 
 
+@pytest.mark.sampled(4)
 @unlike_cases
 @pytest.mark.parametrize("every", [1, 3, 16, 1000])
 def test_checkpoints_change_no_gradient(case, every):
@@ -287,6 +288,7 @@ def test_checkpoints_change_no_gradient(case, every):
     assert_same(scan_and_vjp(case, "native", checkpoint_every=every)(*operands), one)
 
 
+@pytest.mark.sampled(16)
 @unlike_cases
 @every_dtype
 @every_reset
@@ -359,6 +361,7 @@ def sharded(case, backend):
     )
 
 
+@pytest.mark.sampled(1)
 @unlike_cases
 def test_sharded_equals_unsharded(case):
     assert jax.device_count() >= 2, "conftest.py asks for two CPU devices"
@@ -369,6 +372,7 @@ def test_sharded_equals_unsharded(case):
         assert_same((last, spikes), want)
 
 
+@pytest.mark.sampled(1)
 @unlike_cases
 def test_a_replicated_parameter_gets_its_gradient_from_every_shard(case):
     operands = case.draw(64, 20)
@@ -410,6 +414,7 @@ def test_an_unwanted_gradient_costs_no_memory():
     assert all("f32[50,64]" not in line.split("custom-call(")[0] for line in calls)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("lanes", [(), (1,), (20,)], ids=str)
 def test_vmap_over_a_surrogate_gives_each_item_its_own(lanes):
     case = CASES[0]

@@ -200,6 +200,7 @@ def test_sizes():
         random.normal(size=-1)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64])
 def test_dtypes(dtype):
     if dtype == jnp.float64:

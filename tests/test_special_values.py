@@ -44,6 +44,7 @@ def close(found, want, rtol, names):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-3, err_msg=name)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("reset", ["soft", "hard"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_step_and_a_scan_with_special_values_are_those_of_jax(case, reset):
@@ -68,6 +69,7 @@ def products(conn, backend, weights, spikes, dy):
     return y, *grads
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("one", [True, False], ids=["one weight", "one a synapse"])
 def test_products_with_special_values_are_those_of_jax(one):
     """In weights, spikes and cotangents; rows without synapses and sources without spikes too."""

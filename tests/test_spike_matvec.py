@@ -64,6 +64,7 @@ def test_zeros_are_skipped_and_nothing_else_is(backend):
     np.testing.assert_array_equal(y, [0.0, np.nan, -3.0, 0.0, 0.0])
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("dtype_of_spikes", ["float32", "float64", "bool"])
 @pytest.mark.parametrize("sizes", [(70_000, 300), (300, 70_000), (200_000, 90_000)])
 def test_threads_do_not_change_a_bit(sizes, dtype_of_spikes):

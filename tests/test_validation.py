@@ -103,6 +103,7 @@ def test_the_report_of_a_circuit_that_is_too_small(capsys):
     assert found["drives"][0]["runs"][0]["cv"]["L6E"] is None
 
 
+@pytest.mark.sampled(1)
 @needs_elephant
 @pytest.mark.parametrize(
     ("known", "code", "says"),
