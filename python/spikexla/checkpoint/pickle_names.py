@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import datetime
 import functools
+import importlib
 import io
 import math
 import pickle
@@ -26,6 +27,8 @@ from .dtypes import dtype_of
 
 _STATES = {kind.__name__: kind for kind in (State, ParamState, ShortTermState, LongTermState)}
 _DATES = {name: getattr(datetime, name) for name in ("datetime", "date", "time", "timedelta")}
+# What pickles of brainunit 0.5 name; later versions have it for them.
+_OLDER_UNITS = (("saiunit._base_unit", "_to_unit"),)
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
 
@@ -184,6 +187,10 @@ def _units() -> dict[tuple[str, str], Callable[..., Any]]:
             return found
 
     makers: dict[tuple[str, str], Callable[..., Any]] = {}
+    for module, name in _OLDER_UNITS:
+        found = getattr(importlib.import_module(module), name, None)
+        if found is not None:
+            makers[module, name] = _of_data(found)
     for sample in (1.0 * u.mV, np.ones(1) * (u.mV / u.ms**2), 2.0 * u.UNITLESS):
         Note(io.BytesIO(pickle.dumps(sample))).load()
     return makers
