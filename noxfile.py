@@ -93,9 +93,9 @@ def cuda(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The whole test suite against the installed package."""
+    """All tests with every case of their tables, against the installed package."""
     install(session, ".[test]")
-    session.run("python", "-m", "pytest", "-n", "auto", "tests", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "auto", "--whole", "tests", *session.posargs)
 
 
 @nox.session
@@ -180,7 +180,7 @@ def wheel(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """The benchmark suites at their smallest size: they run, their figures mean nothing."""
     install(session, ".[all]")
-    for suite in ("step", "scan", "grad", "reset", "matvec", "network", "state"):
+    for suite in ("step", "scan", "grad", "reset", "matvec", "network", "state", "levels"):
         session.run("spikexla", "bench", suite, "--quick", *session.posargs)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import datetime
 import functools
-import importlib
 import io
 import math
 import pickle
@@ -188,7 +187,7 @@ def _units() -> dict[tuple[str, str], Callable[..., Any]]:
 
     makers: dict[tuple[str, str], Callable[..., Any]] = {}
     for module, name in _OLDER_UNITS:
-        found = getattr(importlib.import_module(module), name, None)
+        found = getattr(sys.modules.get(module), name, None)
         if found is not None:
             makers[module, name] = _of_data(found)
     for sample in (1.0 * u.mV, np.ones(1) * (u.mV / u.ms**2), 2.0 * u.UNITLESS):
