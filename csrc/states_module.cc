@@ -24,12 +24,16 @@ class Transaction {
  public:
   explicit Transaction(bool keep) : keep_(keep) {}
 
-  // Will put this State back; it must be settled.
+  // Will put this State back; it must be settled. Of one with a value in each place, see boxed.py,
+  // the value of this place.
   void note(PyObject* state, Slots& slots) {
-    if (!known_.insert(state).second) return;
-    before_.push_back(
-        {nb::borrow(state),
-         {slots.read(state, kRaw), slots.read(state, kTree), slots.read(state, kFrame)}});
+    const nb::object held = slots.plain(state)
+                                ? nb::borrow(state)
+                                : checked(PyObject_CallMethod(state, "_box", nullptr));
+    if (!known_.insert(held.ptr()).second) return;
+    before_.push_back({held,
+                       {slots.read(held.ptr(), kRaw), slots.read(held.ptr(), kTree),
+                        slots.read(held.ptr(), kFrame)}});
   }
 
   void note_now(nb::handle state) {

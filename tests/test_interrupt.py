@@ -153,3 +153,21 @@ except RuntimeError:
 def test_without_the_compiled_library_the_values_are_the_same():
     folder = Path(__file__).parent
     subprocess.run([sys.executable, "-c", WITHOUT_LIBRARY], check=True, cwd=folder)
+
+
+def test_what_a_block_chose_is_not_put_back_outside_of_it():
+    """A transaction that fails after a block has ended puts back what the block had, in it."""
+
+    class Fails(sx.nn.Module):
+        def update(self):
+            with sx.random.seed_context(5), sx.environ.context(t=1.0):
+                sx.random.rand()
+                sx.environ.set(t=2.0)
+                raise KeyError("stop")
+
+    first = float(sx.random.rand())
+    sx.random.seed(0)
+    with pytest.raises(KeyError, match="stop"):
+        Fails()()
+    assert float(sx.random.rand()) == first
+    assert sx.environ.get("t", None) is None

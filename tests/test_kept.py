@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import copy
 import gc
 import itertools
 import queue
@@ -244,3 +245,80 @@ def test_nested_functions_see_changes_too():
         table["gain"] = gain
         np.testing.assert_array_equal(outer(jnp.ones(2)), [gain, gain])
         assert float(jax.grad(lambda x: inner(x))(1.0)) == gain
+
+
+# -- what a trace itself changes in Python ---------------------------------------------------------
+
+
+class Flagged(sx.nn.Module):
+    """A step that takes back a setting."""
+
+    def __init__(self):
+        super().__init__()
+        self.flag, self.a = False, sx.State(jnp.zeros(()))
+
+    def update(self):
+        if self.flag:
+            self.a.value, self.flag = jnp.zeros(()), False
+        else:
+            self.a.value = self.a.value + 1
+
+
+def test_a_setting_that_a_trace_takes_back_was_in_force_for_it():
+    net = Flagged()
+    step, seen = jit(net), []
+    for flag in (False, False, True, False, True, True, False):
+        net.flag = flag
+        step()
+        seen.append(float(net.a.value))
+    assert seen == [1, 2, 0, 1, 0, 0, 1]
+
+
+def test_what_is_used_up_by_a_trace_is_not_there_for_the_next():
+    waiting, total = [], sx.State(jnp.zeros(()))
+
+    def step(_):
+        total.value = total.value + (waiting.pop() if waiting else 1.0)
+
+    for given, want in (([], 1), ([5.0], 6), ([], 7), ([2.0, 3.0], 10), ([], 12), ([], 13)):
+        waiting.extend(given)
+        for_loop(step, jnp.arange(1))
+        assert total.value == want
+
+
+def test_a_setting_that_every_call_turns_is_turned_by_every_eager_call():
+    net = Flagged()
+
+    def turn(_):
+        net.flag = not net.flag
+        return jnp.float32(net.flag)
+
+    assert [float(for_loop(turn, jnp.arange(1))[0]) for _ in range(6)] == [1, 0] * 3
+
+
+@pytest.mark.parametrize("change", ["attribute", "tag"])
+def test_attributes_and_tags_of_states_are_compared_in_every_call(change):
+    state = sx.State(jnp.ones(()), tag="1")
+    state.scale = 1.0
+    read = (lambda: float(state.tag)) if change == "tag" else (lambda: state.scale)
+    step = jit(lambda: state.value * read())
+    for k in (1, 1, 1, 2, 2, 3, 1, 1, 4):
+        state.scale, state.tag = (float(k), "1") if change == "attribute" else (1.0, str(k))
+        assert step() == k
+
+
+def test_a_copy_of_what_holds_a_compiled_function_has_programs_of_its_own():
+    class Holder(sx.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = sx.State(jnp.zeros(()))
+            self.step = jit(self._step)
+
+        def _step(self, x):
+            self.a.value = self.a.value + jnp.abs(x)
+
+    one = Holder()
+    one.step(1.0)
+    other = copy.deepcopy(one)
+    other.step(2.0)
+    assert (float(one.a.value), float(other.a.value)) == (1.0, 3.0)

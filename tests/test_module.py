@@ -375,3 +375,14 @@ def test_one_state_given_to_modules_that_had_one_is_one_parameter(order):
     both = Module()
     both.parts = [nets[k] for k in order]
     assert len(both.states(ParamState)) == 1 + len({*order})  # W once, each b
+
+
+def test_a_state_from_outside_is_not_tied_in_a_traced_function():
+    """Its end would undo that, and the two would be apart again without a word."""
+    net, W = sx.nn.Module(), sx.ParamState(jnp.ones(2))
+    net.W = sx.ParamState(jnp.zeros(2))
+    with pytest.raises(sx.TraceError, match="cannot become another name"):
+        sx.transform.jit(lambda: setattr(net, "W", W))()
+    net.W = W
+    net.W.value = jnp.full(2, 9.0)
+    np.testing.assert_array_equal(W.value, 9.0)

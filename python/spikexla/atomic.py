@@ -105,6 +105,7 @@ class _Transaction:
         self.keep, self._entered, self._outer, self._before = keep, False, None, {}
 
     def note(self, state: Any) -> None:
+        state = state._box() if hasattr(state, "_box") else state  # what is chosen here and now
         self._before.setdefault(id(state), (state, state._raw, state._tree, state._frame))
 
     def __enter__(self) -> None:

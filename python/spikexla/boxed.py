@@ -11,12 +11,15 @@ from .value import leaf_types, take_apart
 
 
 class Box:
-    """One value of a Boxed State: the three attributes that a State keeps it in."""
+    """One value of a Boxed State, in the three attributes that a State keeps its own in.
 
-    __slots__ = ("frame", "raw", "tree")
+    So a transaction may put back a box, whatever place it belongs to.
+    """
+
+    __slots__ = ("_frame", "_raw", "_tree")
 
     def __init__(self, raw: Any, tree: Any, frame: Any = None) -> None:
-        self.raw, self.tree, self.frame = raw, tree, frame
+        self._raw, self._tree, self._frame = raw, tree, frame
 
 
 class Boxed(State):
@@ -35,9 +38,9 @@ class Boxed(State):
         found = HERE.get().values.get(self._key)
         return found if type(found) is Box else self._base
 
-    _raw = property(lambda s: s._box().raw, lambda s, x: setattr(s._box(), "raw", x))
-    _tree = property(lambda s: s._box().tree, lambda s, x: setattr(s._box(), "tree", x))
-    _frame = property(lambda s: s._box().frame, lambda s, x: setattr(s._box(), "frame", x))
+    _raw = property(lambda s: s._box()._raw, lambda s, x: setattr(s._box(), "_raw", x))
+    _tree = property(lambda s: s._box()._tree, lambda s, x: setattr(s._box(), "_tree", x))
+    _frame = property(lambda s: s._box()._frame, lambda s, x: setattr(s._box(), "_frame", x))
 
     def box(self, value: Any) -> Box:
         """A box with `value` for a block that is entered now."""

@@ -15,7 +15,7 @@ import numpy as np
 from . import environ, init
 from .atomic import Transaction
 from .module import Batch, Module
-from .state import ACTIVE, EPOCH, ShortTermState, State, has_tracer
+from .state import ACTIVE, EPOCH, ShortTermState, State, TraceError, has_tracer
 from .steps import steps_up
 from .switches import HERE
 from .units import attach, is_quantity, mantissa, real
@@ -68,9 +68,15 @@ class Inputs:
 
     def take(self, label: str | None = None) -> Iterator[Any]:
         """The inputs (of one label), in order; those used once are removed."""
-        for key, (value, _) in sorted(self._entries.items(), key=_delay_of):
+        for key, (value, frame) in sorted(self._entries.items(), key=_delay_of):
             if label is None or key.startswith(f"{label} // "):
                 if not callable(value):
+                    if frame is not ACTIVE.frame:
+                        raise TraceError(
+                            f"the input {key!r} was given outside of what is compiled here, which "
+                            "may run once more or not at all, so it would act as often. Give it "
+                            "in the same function as the step that takes it."
+                        )
                     del self._entries[key]
                     self._changed()
                 yield value

@@ -186,12 +186,20 @@ class State:
             )
 
     def adopt(self, other: State) -> None:
-        """Takes over the value of `other`, which becomes a second name for this State."""
+        """Takes over the value of `other`, which becomes a second name for this State.
+
+        TraceError in a traced function for an `other` from outside: the end would undo it.
+        """
         frame = ACTIVE.frame
+        if frame is not None and not any(other is state for state in frame.new):
+            raise TraceError(
+                f"{other.label} was made outside of this traced function, and cannot become another "
+                f"name of {self.label} in it. Give one State to both before, or write its value."
+            )
         EPOCH.bump()
         self._rule = other._rule
         self._write(other.value, starts=True)
-        if frame is not None and any(other is state for state in frame.new):
+        if frame is not None:
             frame.new[:] = [state for state in frame.new if state is not other]
         other._frame = self
 

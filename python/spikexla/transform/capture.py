@@ -46,6 +46,8 @@ from .matching import (
     of_class,
 )
 from .names import (
+    HIDDEN,
+    NO_DATA,
     Imported,
     is_library,
     is_library_name,
@@ -69,12 +71,8 @@ _DESCRIPTORS = (
     types.MethodWrapperType,
     types.CodeType,
 )
-# Objects of the standard library that are no data: what they hold is not compared.
-_NO_DATA = ["_thread", "threading", "logging", "_io", "io", "_queue", "queue", "asyncio"]
-_NO_DATA += ["multiprocessing", "socket"]
-# Of these the content is where Python cannot see it.
-_HIDDEN = ["torch", "pandas", "polars", "h5py", "zarr", "tensorstore", "tensorflow", "cupy"]
 _UNWATCHED = (*sorted(NOT_SAVED), "_version")
+_OF_STATES = ("tag", "__dict__")
 _PARTS = {  # attributes that are all there is to objects of these types
     types.MethodType: ("__func__", "__self__"),
     functools.partial: ("func", "args", "keywords"),
@@ -167,7 +165,10 @@ class _Writer:
     def _first(self, x: Any, kind: type, slot: int) -> tuple:
         """The description of a thing that was not met before."""
         if isinstance(x, State):
-            return GUARDED, slot, self._weak(x), self._state(x)
+            node = GUARDED, slot, self._weak(x), self._state(x)
+            plain = not x.__dict__ and x.tag is None
+            of = () if plain else (self._attributes(x, type(x), -1, None, _OF_STATES),)
+            return (ALL, -1, (node, *of)) if of else node
         if isinstance(x, Module):
             return self._module(x, kind, slot)
         if isinstance(x, jax.Array):
@@ -210,9 +211,9 @@ class _Writer:
             return IS, slot, x
         if kind is Frame:
             return NAMED, slot, kind, None, (), ()
-        if root_of(kind) in _NO_DATA:
+        if root_of(kind) in NO_DATA:
             return self._same(x, slot)
-        if root_of(kind) in _HIDDEN:
+        if root_of(kind) in HIDDEN:
             return self._unknown(x)
         if "__wrapped__" in getattr(x, "__dict__", ()):  # compiled, or remembers what it answered
             return self._attributes(x, kind, slot, self._weak(x), ("__wrapped__",))
@@ -275,7 +276,8 @@ class _Writer:
         """What there is to a State beside its value: whose second name it is, its attributes."""
         root = x.root()
         parts: list[tuple] = [(ASKED, -1, State.root, (WEAK, -1, self._weak(root)))]
-        parts.append(self._attributes(x, type(x), -1, None, ("__dict__",)))
+        if not x.__dict__ and x.tag is None:  # else they are looked at in every call
+            parts.append(self._attributes(x, type(x), -1, None, _OF_STATES))
         if not is_library(type(x)):
             parts.append((NAMED, -1, type(x), None, *self._of_class(type(x))))
         return ALL, -1, tuple(parts)

@@ -90,7 +90,7 @@ class Point:
         for n, tree, leaves in rest:
             full[n] = tree.unflatten(leaves)
         with Frame(lambda _, state: given.get(id(state), state._raw)) as frame:
-            out = request.fun(*full, **self._kwargs)
+            out = frame.run(request.fun, tuple(full), self._kwargs)
             value, aux = _value_and_aux(out, request.has_aux)
             new = [s for s in frame.new if not isinstance(s._frame, State)]
             self._written = [*frame.writes(), *new]

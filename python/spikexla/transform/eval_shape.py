@@ -21,7 +21,7 @@ def eval_shape(f: Callable, *args: Any, return_state_shapes: bool = False, **kwa
     >>> eval_shape(lambda x: x @ x, jnp.ones((3, 3))).shape
     (3, 3)
     """
-    traced = Traced(f, args, kwargs)
+    traced = Traced(f, args, kwargs, refuse=False)
     if ACTIVE.frame is None:
         commit(traced.new, traced.new_shapes, traced.new_trees)
     result = traced.result(traced.out_shapes)

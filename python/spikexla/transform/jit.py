@@ -59,6 +59,10 @@ class Kept:
         self._times: collections.Counter[int] = collections.Counter()  # traced, by fingerprint
         self._last: Program | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has programs of its own."""
+        return vars(self) | {"_programs": {}, "_lifted": collections.OrderedDict(), "_last": None}
+
     def clear_cache(self) -> None:
         """Forgets every program; the next call traces again."""
         self._programs.clear()
@@ -117,8 +121,10 @@ class Kept:
         key, given = (settings_now(), kind), (args, kwargs) if kind is None else (tuple(data), {})
         statics = None if kind is None else statics
         with TRACE_LOCK:
+            # Before it is traced: what a trace does in Python may be undone by the next one.
+            same = [p for p in self._programs.get(key, ()) if self._fits(p, root, statics)]
             if traced is None:
-                for program in self._candidates(key, root, statics, given):
+                for program in self._candidates(same, given):
                     try:
                         return self._run(program, root, given, (call, statics))
                     except Miss as miss:
@@ -128,7 +134,7 @@ class Kept:
             before = self._snapshot(root), given_too
             if traced is None or traced.new or self._strict:
                 traced = Traced(call, args, kwargs)
-            program = self._program_for(key, root, statics, before, traced, given)
+            program = self._program_for(key, root, statics, before, traced, given, same)
             program.pending = traced
             return self._run(program, root, given, (call, statics))
 
@@ -140,12 +146,10 @@ class Kept:
         found = {id(s): s for p in self._all() for s in (p.snapshot, p.static) if s is not None}
         return next((s for s in found.values() if s.holds(root)), None) or Snapshot(root)
 
-    def _candidates(
-        self, key: Any, root: Any, statics: list | None, given: tuple[tuple, dict]
-    ) -> list[Program]:
+    @staticmethod
+    def _candidates(same: list[Program], given: tuple[tuple, dict]) -> list[Program]:
         """The programs that may be meant: the only one, or the one that knows these shapes."""
-        group = [p for p in self._programs.get(key, ()) if self._fits(p, root, statics)]
-        return group if len(group) == 1 else [p for p in group if p.knows(*given)]
+        return same if len(same) == 1 else [p for p in same if p.knows(*given)]
 
     def _fits(self, program: Program, root: Any, statics: list | None) -> bool:
         """Whether a call of `root` may mean the program; inside a trace, code alone will not do."""
@@ -159,14 +163,14 @@ class Kept:
         before: tuple[Snapshot, Snapshot | None],
         traced: Traced,
         given: tuple,
+        same: list[Program],
     ) -> Program:
-        """A program that the trace may share, or a new one."""
+        """A program of the `same` that the trace may share, or a new one."""
         group = [p for p in self._programs.pop(key, ()) if p.alive]
         if len(self._programs) >= _MOST_KINDS:
             del self._programs[next(iter(self._programs))]
         self._programs[key] = group
-        same = [p for p in group if self._fits(p, root, statics)]
-        program = next((p for p in same if p.take(traced)), None)
+        program = next((p for p in same if p.alive and p.take(traced)), None)
         if program is not None:
             return program
         reached, given_too = before
@@ -176,13 +180,15 @@ class Kept:
         elif not traced.new:
             reached = self._accept(reached, root)
             given_too = given_too and self._accept(given_too, tuple(statics or ()))
+        # What a trace changes outside of `jit`, the next call is to change again.
+        once = bool(opaque) or (self._strict and not reached.holds_but_for_counts(root))
         eager = self._strict and reached.has_arrays
-        lifted = None if same else self._lifted_for(traced, at_once=bool(opaque) or eager)
+        lifted = None if same else self._lifted_for(traced, at_once=once or eager)
         snapshots = reached, given_too
         program = Program(traced, key[0], snapshots, self._donated, self._options, lifted)
         if lifted is not None:
             program.compiled_for(*given)
-        if not opaque:
+        if not once:
             # Code for one shape only gives way to code for several.
             group[:] = [*(p for p in group if p not in same or p.lifted is None), program]
         while len(group) > _MOST_PROGRAMS or (
@@ -204,6 +210,8 @@ class Kept:
         Where it only counted in a class, as one does to see how often it runs, that is no effect.
         """
         if before.holds(root) or (self._strict and not before.holds_but_for_counts(root)):
+            return before
+        if any(p.snapshot.holds(root) for p in self._all()):  # it is as for another program
             return before
         after = Snapshot(root)
         for program in self._all():

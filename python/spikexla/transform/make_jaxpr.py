@@ -34,7 +34,7 @@ def make_jaxpr(
 
     @functools.wraps(fun, updated=())
     def inspected(*args: Any, **kwargs: Any) -> tuple:
-        traced = Traced(static.call, *static.mark(args, kwargs), axis_env=axis_env)
+        traced = Traced(static.call, *static.mark(args, kwargs), axis_env=axis_env, refuse=False)
         states = tuple(traced.written if return_only_write else traced.states)
         shapes = (traced.result(traced.out_shapes),) if return_shape else ()
         return (traced.jaxpr, states, *shapes)

@@ -8,6 +8,12 @@ import sys
 import types
 from typing import Any
 
+# Objects of the standard library that are no data: what they hold is not compared.
+NO_DATA = ["_thread", "threading", "logging", "_io", "io", "_queue", "queue", "asyncio"]
+NO_DATA += ["multiprocessing", "socket"]
+# Of these the content is where Python cannot see it.
+HIDDEN = ["torch", "pandas", "polars", "h5py", "zarr", "tensorstore", "tensorflow", "cupy"]
+
 # Of these a setting is no setting of a model: their code and classes are taken as constant.
 _NAMES = """
 jax jaxlib numpy scipy spikexla saiunit brainunit brainstate brainevent brainpy optax flax equinox

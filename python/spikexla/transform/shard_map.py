@@ -79,7 +79,7 @@ def _shard_map(subject: tuple, *args: Any, **kwargs: Any) -> Any:
     def run(leaves: list, lift: Callable) -> _Run:
         args, kwargs = join(tree, statics, leaves)
         with Frame(lift) as frame:
-            return _Run(frame, fun(*args, **kwargs))
+            return _Run(frame, frame.run(fun, args, kwargs))
 
     first = _without_values(mesh, entering, run, data, specs)
     of_states = [_spec_of(state, entering) for state in first.states]

@@ -144,16 +144,24 @@ class Frame(FrameScope):
                 "Such a value is no number: return it from that function, or keep it in a State."
             )
 
-    def refuse_waiting(self) -> None:
-        """Raises TraceError for an input that a later call would take: it would find none."""
-        left = [(key, owner) for inputs, key, owner in self.waiting if inputs.forget(key, self)]
-        if left:
+    def run(self, fun: Callable, args: tuple, kwargs: dict, refuse: bool = True) -> Any:
+        """`fun(*args, **kwargs)` in this trace.
+
+        An input that it leaves for a later step, which would find none, is a TraceError, or is
+        forgotten if nothing will be computed.
+        """
+        try:
+            out = fun(*args, **kwargs)
+        finally:
+            left = [(key, owner) for inputs, key, owner in self.waiting if inputs.forget(key, self)]
+        if left and refuse:
             key, owner = left[0]
             raise TraceError(
                 f"{owner} was given the input {key!r} for its next step, but what is compiled ends "
                 "before that, so the input would be lost. Give it before the step that takes it: "
                 "spikes = pre.get_spike(), then the projection, then the populations."
             )
+        return out
 
     def writes(self) -> list[State]:
         """The states that were written, in the order they were met."""
@@ -252,18 +260,26 @@ class Traced:
         *,
         view: Callable[[State], Any] = lambda state: state._raw,
         axis_env: Sequence[tuple[Any, int]] | None = None,
+        refuse: bool = True,
     ) -> None:
         """`view` gives a stand-in for a State's raw value whose shape and dtype are traced.
 
-        `axis_env` has the names and sizes of axes that the function may reduce over.
+        `axis_env` has the names and sizes of axes that the function may reduce over.  refuse: it
+        will be computed, so an input that it leaves for a later step is an error.
         """
         data, self.statics, self.tree = split((args, kwargs or {}))
         known: list[State] = []
-        while not self._trace(fun, data, known, view, axis_env):
+        while not self._trace(fun, data, known, view, axis_env, refuse):
             known = self.states
 
     def _trace(
-        self, fun: Callable, data: list, known: list[State], view: Callable, axis_env: Any
+        self,
+        fun: Callable,
+        data: list,
+        known: list[State],
+        view: Callable,
+        axis_env: Any,
+        refuse: bool,
     ) -> bool:
         """Traces with the `known` states as inputs; whether these, or the hook, were enough."""
 
@@ -281,8 +297,7 @@ class Traced:
                     if state._frame is not frame:
                         frame.touch(state)
                 args, kwargs = join(self.tree, self.statics, leaves)
-                out = fun(*args, **kwargs)
-                frame.refuse_waiting()
+                out = frame.run(fun, args, kwargs, refuse)
                 self._note(frame)
                 written = [state._raw for state in self.written]
                 new = [state._raw for state in self.new]
