@@ -193,8 +193,9 @@ class State:
         frame = ACTIVE.frame
         if frame is not None and not any(other is state for state in frame.new):
             raise TraceError(
-                f"{other.label} was made outside of this traced function, and cannot become another "
-                f"name of {self.label} in it. Give one State to both before, or write its value."
+                f"{other.label} was made outside of this traced function, and cannot become "
+                f"another name of {self.label} in it. Give one State to both before, or write "
+                "its value."
             )
         EPOCH.bump()
         self._rule = other._rule
