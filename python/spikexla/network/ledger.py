@@ -28,7 +28,8 @@ class Count(NamedTuple):
 
     def after(self, times: np.ndarray, ids: np.ndarray) -> Count:
         """The count with these added."""
-        crc = tuple(zlib.crc32(_bytes(x), c) for x, c in zip((times, ids), self.crc, strict=True))
+        added = _bytes(times, "<f8"), _bytes(ids, "<u8")
+        crc = tuple(zlib.crc32(x, c) for x, c in zip(added, self.crc, strict=True))
         return Count(self.spikes + len(ids), (crc[0], crc[1]))
 
 
@@ -94,5 +95,7 @@ def _told(where: Any, *names: str) -> list:
     return [v.decode() if isinstance(v, bytes) else np.asarray(v).tolist() for v in values]
 
 
-def _bytes(values: np.ndarray) -> memoryview:
-    return np.ascontiguousarray(values).view(np.uint8).data
+def _bytes(values: np.ndarray, written_as: str) -> memoryview:
+    """The bytes of these numbers as written, whatever type a damaged file says they are."""
+    with np.errstate(invalid="ignore"):
+        return np.ascontiguousarray(values, written_as).view(np.uint8).data
