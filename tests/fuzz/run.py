@@ -2,7 +2,8 @@
 
 A law is a file `fuzz_<what>.py` beside this one with a function `case(rng)`: it draws one case from
 the generator and raises AssertionError, with the drawn values in its message, where the law does
-not hold. Case k of seed s is the same on every machine; `--case k` runs it alone.
+not hold. Case k of seed s is the same on every machine, but for `interrupt`, which goes by the
+clock; `--case k` runs it alone.
 """
 
 from __future__ import annotations
